@@ -21,7 +21,8 @@ def own_addresses(name: str, address: str) -> list[str]:
 
 
 def answers_for(local: str, host: str) -> bool:
-    """Whether who listens at an address of this machine ("": at all of them) is called by those who dial this host."""
+    """Whether a process that listens at an address of this machine ("": at all of them) is reached by dialling this
+    host."""
     return is_own(host) and (not local or local == host or not is_address(host))
 
 

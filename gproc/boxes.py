@@ -21,7 +21,7 @@ EVERY: Final[Range] = (1, 10**MAX_DIGITS)
 
 
 class Work:
-    """How much one question may still look at."""
+    """How many steps one question may still take."""
 
     def __init__(self, steps: int, refusal: Callable[[], Exception]) -> None:
         """refusal: makes what is raised when the steps are spent."""
@@ -42,13 +42,13 @@ class Holes:
         for box in sorted(set(boxes)):
             self._boxes.setdefault(len(box), []).append(box)
         self._starts = {levels: [box[0][0] for box in boxes] for levels, boxes in self._boxes.items()}
-        # The last id that any box up to here has: what ends before is not looked at.
+        # The last id of all boxes up to here: boxes that end before a range are not looked at.
         self._ends = {
             levels: list(accumulate((box[0][1] for box in boxes), max)) for levels, boxes in self._boxes.items()
         }
 
     def touching(self, box: Box, work: Work) -> list[Box]:
-        """Those that cut something from box."""
+        """The excluded boxes that cut something from box."""
         boxes, ends = self._boxes.get(len(box), []), self._ends.get(len(box), [])
         found = []
         at = bisect_right(self._starts.get(len(box), []), box[0][1]) - 1

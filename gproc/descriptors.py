@@ -49,7 +49,7 @@ def open_standard_descriptors() -> None:
     # Python leaves these None if the descriptor was closed at its own start.
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, closefd=False)
-    if sys.stdout is sys.__stdout__:  # else who calls us has put another one there
+    if sys.stdout is sys.__stdout__:  # else our caller has put another one there
         sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
     if sys.stderr is sys.__stderr__:
         sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr)

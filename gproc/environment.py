@@ -78,5 +78,6 @@ def base_directory(environ: Mapping[str, str], variable: str, below_home: str, o
 
 
 def session_directory() -> str:
-    """Of a user without a home; pam_systemd(8) makes it.  What needs another place says so if it is not there."""
+    """The runtime directory of a user without a home; pam_systemd(8) makes it.  If it is not there, callers that need a
+    place say so."""
     return f"/run/user/{os.geteuid()}"

@@ -23,7 +23,7 @@ class GprocError(Exception):
     exit_status: ClassVar[int] = EXIT_GPROC
 
     def __reduce__(self) -> tuple[object, ...]:
-        """So that it can be pickled, whatever its constructor takes: a process of a pool hands it to another."""
+        """Lets every error be pickled, whatever its constructor takes: a process of a pool hands it to another."""
         return _restored, (type(self), self.args, self.__dict__)
 
 

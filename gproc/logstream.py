@@ -1,6 +1,6 @@
 """The stream of a log: a reader that has stopped must not stop the process that logs.
 
-`gproc m 2>&1 | less` fills its pipe as soon as somebody reads a page in peace.  A write would then block the event
+`gproc m 2>&1 | less` fills its pipe while a person reads a page.  A write would then block the event
 loop, and other nodes would take the process for frozen.
 """
 
@@ -14,10 +14,11 @@ from os import write
 from typing import Final
 
 WAIT_S: Final = 1.0
-"""The most that the process waits for its log's reader, at a time and in ten seconds: others must not miss it."""
+"""The most seconds that the process waits for its log's reader, at a time and in ten seconds: other nodes must not miss
+it."""
 
 EARNED: Final = 0.1
-"""Of each second that goes by, so much may be spent on waiting."""
+"""The part of each second that may be spent on waiting."""
 
 PIECE_BYTES: Final = 4096
 """PIPE_BUF: a pipe that is ready takes so much without blocking, pipe(7)."""

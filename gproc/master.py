@@ -65,7 +65,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("gproc")
 
 RETURN_S: Final = 3.0
-"""How long a master that ends waits for nodes whose parents have just died: so long they need to find another one."""
+"""Seconds for which a master that ends waits for nodes whose parents have just died: so long they need to find another
+parent."""
 
 
 class Master(Hub):
@@ -108,7 +109,7 @@ class Master(Hub):
         self.clients = Clients(self._service, self._inquiries, warden.limits())
         rotation = Rotation(authority, endpoint, signer, reissue, self)
         self._desk = CertificateDesk(authority, endpoint, signer, session.id, reissue, self._revoke, rotation)
-        self._desk.learn()  # without the list it would let in all who are revoked, so then there is no master
+        self._desk.learn()  # without the list it would let in all revoked nodes, so no master starts
 
     def end_on_signals(self) -> None:
         """Let SIGINT and SIGTERM end `run`.  From then on the sockets are removed in any case."""
@@ -270,7 +271,7 @@ class Master(Hub):
         self._lend(node)
         node.granted_s = boottime_s()
         session = self._session
-        # Of a job that is not named a relay lets go at once, and then its release does not reach those below.
+        # A relay drops a job at once that the grant does not name, and then its release does not reach the nodes below.
         jobs = (*(live.job.number for live in self._service.running()), *self._service.unreleased)
         grant = Grant(
             session.id, node.nonce, node.place, session.number(), session.clock_ms(), self._lease_s,
@@ -284,7 +285,7 @@ class Master(Hub):
         self._session.lends(node.lease_ends_s)
 
     def _lost_way(self, change: Left) -> None:
-        """Nodes cannot be reached any more by the way that they were."""
+        """Nodes cannot be reached any more by their present way."""
         lost = self.registry.reached_through(change.route)
         if not lost:
             return
@@ -313,14 +314,15 @@ class Master(Hub):
             self._service.ways.unreached(node, reason)
 
     def _forget(self, node: Node, reason: str) -> None:
-        """A node has ended, or is none of ours any more: nothing runs there, and nobody misses it."""
+        """A node has ended, or is no node of this tree any more: nothing runs there, and it is not missed."""
         self.registry.forget(node)
         self._book.keeper.note_node(node.nonce, None)
         self.absences.end(node.place)
         self._service.ways.lost(node, reason)
 
     def _revoke(self, signed: Signed) -> None:
-        """A new list of revoked certificates: who is named in it is none of ours any more, wherever it hangs."""
+        """A new list of revoked certificates: a node that it names is no node of this tree any more, wherever it
+        hangs."""
         if not self.revoke(signed):
             return
         for node in self.registry.known():
@@ -330,7 +332,8 @@ class Master(Hub):
                 self._forget(node, why)
 
     def _revoked(self, info: NodeInfo) -> str:
-        """Why the certificate of a node is revoked; "" if it is not.  The node above it has said which one it has."""
+        """Why the certificate of a node is revoked; "" if it is not.  The node above has said which certificate it
+        is."""
         vetting = self.endpoint.vetting
         if vetting.number == 0 or not vetting.revoked(info.name, info.serial, 0):
             return ""

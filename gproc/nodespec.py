@@ -7,7 +7,7 @@
 A spec is a union of boxes: one range of numbers for each level.  All that is done here is done on ranges, so
 `1-1000000000` costs what `1` costs; only nodes that are really connected are ever counted one by one.
 
-Specs come from users, and the master works on them while everybody waits: length, levels and work have bounds.
+Specs come from users, and all clients wait while the master works on them: length, levels and work have bounds.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ class SpecPath(msgspec.Struct, frozen=True):
         return all(first <= node <= last for node, (first, last) in zip(path, self.levels, strict=False))
 
     def boxes(self) -> list[Box]:
-        """The same nodes, told level by level."""
+        """The same nodes, level by level."""
         shallowest = len(self.levels) if self.exact else 1
         return [self.levels[:depth] for depth in range(shallowest, len(self.levels) + 1)]
 
 
 class NodeSpec(msgspec.Struct, frozen=True):
-    """What a person asked for; `str()` of it parses back to an equal value."""
+    """The nodes that a person asked for; `str()` of it parses back to an equal value."""
 
     paths: tuple[SpecPath, ...]
 
@@ -94,7 +94,7 @@ class NodeSpec(msgspec.Struct, frozen=True):
         return any(each.selects(path) and each.levels[len(path) - 1] != EVERY for each in self.paths)
 
     def select(self, connected: Iterable[Path], exclusion: NodeSpec | None = None) -> list[Path]:
-        """Those of connected that are selected and not excluded, in their order.
+        """The nodes of connected that are selected and not excluded, in their order.
 
         connected holds every node's parent too, as a tree does.  The work grows with what is found and not
         with connected times paths: specs made by `fold` can have a thousand paths.
@@ -120,8 +120,8 @@ class NodeSpec(msgspec.Struct, frozen=True):
     def missing(self, connected: Iterable[Path], exclusion: NodeSpec | None = None) -> str:
         """The part of this spec that is asked for by number and cannot be had, "" if there is none.
 
-        connected holds every node's parent too, as a tree does.  "." asks for nobody: if it stands for the
-        children of a connected node, none of them is missed.  Below a missing node the rest of its path
+        connected holds every node's parent too, as a tree does.  "." names no node: if it stands for the children of a
+        connected node, none of them is missing.  Below a missing node the rest of its path
         is missing whole, so that the answer, pasted into the next command, asks for what this one did not
         get and for nothing else.  Excluded nodes are not missed; a "." that is missing is given uncut, and
         wants the same exclusion again.
@@ -233,7 +233,7 @@ class _Reader:
 
 
 def _spec_path(levels: Box, *, exact: bool) -> SpecPath:
-    """`=3` and `3` are the same nodes, and so the same value: nobody is on the way."""
+    """`=3` and `3` are the same nodes, and so the same value: no node is on the way."""
     return SpecPath(levels, exact=exact and len(levels) > 1)
 
 
@@ -272,7 +272,7 @@ def _descend(
 
 
 def _absent(path: SpecPath, children: Mapping[Path, Sequence[int]], work: Work) -> Iterator[SpecPath]:
-    """What path names by number and cannot have, each with the rest of path below it."""
+    """The nodes that path names by number and that are not connected, each with the rest of path below it."""
     for place, present in _descend(path, children, work):
         level, rest = path.levels[len(place)], path.levels[len(place) + 1 :]
         if level != EVERY:

@@ -1,8 +1,9 @@
 """What a service manager is told: sd_notify(3) and sd_watchdog_enabled(3), without a library of systemd's.
 
-Whoever started this process with `NOTIFY_SOCKET` hears when it is ready, what it does, that it lives, and that it ends.
-The variables are taken out of the environment at once: what is started from here, a job above all, is not to speak for
-us.
+The manager that started this process with `NOTIFY_SOCKET` hears when it is ready, what it does, that it lives, and that
+it ends.
+The variables are taken out of the environment at once, because processes that are started from here, above all jobs,
+must not speak for this one.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ if TYPE_CHECKING:
     import socket
 
 LOOK_S: Final = 5.0
-"""A status is at most so old."""
+"""Seconds: a status is at most so old."""
 
 _STATUS_BYTES_MAX: Final = 400
 _LAST_WORD_US: Final = 500_000
-"""So many microseconds an end waits for room in the queue of a manager that is busy."""
+"""Microseconds for which the message of our end waits for room in the queue of a busy manager."""
 _VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class ServiceManager:
-    """Who is told; without an address nobody is.  watchdog_s: within which it wants to hear that we live; 0: never."""
+    """The manager.  address: "" if there is none.  watchdog_s: the seconds within which it wants to hear that we live;
+    0: never."""
 
     def __init__(self, address: str = "", watchdog_s: float = 0.0) -> None:
         self._address = address
@@ -32,11 +34,11 @@ class ServiceManager:
         self._status = ""
         """What it was told last."""
         self._owed: list[str] = []
-        """What it had no room for, but for a status."""
+        """The messages, except a status, for which it had no room."""
 
     @classmethod
     def taken_from(cls, environ: MutableMapping[str, str]) -> ServiceManager:
-        """By the variables that it has set, which are removed."""
+        """The manager that the environment's variables name; these are removed."""
         address, period, pid = (environ.pop(name, "") for name in _VARIABLES)
         if not address.startswith(("/", "@")):
             return cls()
@@ -45,12 +47,12 @@ class ServiceManager:
         return cls(address, microseconds / 1e6)
 
     def ready(self, status: str) -> None:
-        """We serve.  A second time it changes the status alone."""
+        """We serve.  A second call only changes the status."""
         self._owed = ["READY=1"]
         self._tell_news(status)
 
     def stopping(self) -> None:
-        """We end.  There is no later time to say so: a full queue is waited for, if not for long."""
+        """We end.  There is no later time to say so, so this waits for a full queue, but not for long."""
         self._tell("STOPPING=1", wait_us=_LAST_WORD_US)
 
     async def keep_telling(self, status: Callable[[], str]) -> None:
@@ -73,7 +75,7 @@ class ServiceManager:
             self._owed, self._status = [], status
 
     def _tell(self, *lines: str, wait_us: int = 0) -> bool:
-        """Returns whether it took that.  wait_us: so long this waits if its queue is full."""
+        """Returns whether the manager took that.  wait_us: microseconds to wait if its queue is full."""
         if not self._address:
             return True
         import socket

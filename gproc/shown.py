@@ -1,6 +1,7 @@
-"""Text that somebody else chose (a file's name, a node's message, a command), for a terminal or a log.  Pure.
+"""Text that others chose (a file's name, a node's message, a command), for a terminal or a log.  Pure.
 
-Whatever is printed or logged goes through here: nothing in it moves a cursor, forges a line or hides another.
+All text of others goes through here before it is printed or logged: nothing in it moves a cursor, forges a line or
+hides another.
 """
 
 from __future__ import annotations

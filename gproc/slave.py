@@ -174,7 +174,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self.end()
 
     def _kill_jobs(self, *, wholly: bool = True) -> bool:
-        """End the programs of this node, and let go of all jobs.  Returns whether there were any.
+        """End the programs of this node, and drop all jobs.  Returns whether there were any.
 
         wholly: also of those with parts below, which find another way.  If not, these keep their links and credit.
         """
@@ -196,7 +196,7 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def on_message(self, link: Link, message: ParentToChild) -> None:
         if not self._uplink.is_open(link) and not isinstance(message, messages.Shutdown):
-            # This parent is lost.  Its Shutdown still counts, but a job that began now would have no parent to end it.
+            # This parent is lost.  Its Shutdown still counts, but if a job began now, no parent could end it.
             return
         try:
             self._handle(link, message)
@@ -254,7 +254,7 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def on_input(self, link: Link, job: int, block: frames.InputBlock) -> None:
         if not self._uplink.is_open(link):
-            return  # what a former parent still sends counts for no window of this one
+            return  # messages that a former parent still sends count for no window of this one
         if (relayed := self.relayed_jobs.get(job)) is not None:
             relayed.stdin(block)
         elif block.data:
@@ -278,10 +278,10 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._uplink.granted(PlaceGranted(grant.place), grant.ancestors)
         self.endpoint.vetting.heard(grant.date_s)
         for job, admitted in list(self._admitted.items()):
-            # Each session counts from 0, so a number says nothing of a job of another one.
+            # Each session counts from 0, so a number says nothing about a job of another session.
             is_named = job in grant.jobs or admitted.ticket.sequence > grant.sequence
             if admitted.ticket.session != grant.session or not is_named:
-                admitted.end_here()  # those below hear it by grants of their own
+                admitted.end_here()  # the nodes below hear it by grants of their own
                 self.let_go(job)
         self._ways.arrived()
         self._homeward.arrived(at_home, boottime_s())
@@ -289,14 +289,14 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._leasing.granted(grant)
 
     def _release(self, word: Release) -> None:
-        """Let go of a job.  What runs is not ended by this, but by an order or by its lease.  Raises: TicketRefused."""
+        """Drop a job.  This does not end its programs: an order or the lease does.  Raises: TicketRefused."""
         if (admitted := self._admitted.get(word.job)) is not None:
             admitted.words.orders.check_release(word)
             if not admitted.runs_here:
                 self.release(word)
 
     def _revoke(self, link: Link, signed: messages.Signed) -> None:
-        """Obey a list of revoked certificates: those of others, of the parent, and of this node itself."""
+        """Obey a list of revoked certificates: of children, of the parent, and of this node itself."""
         if not self.revoke(signed):
             return
         if why := self.endpoint.revoked():
@@ -308,7 +308,7 @@ class Slave(Hub, Receiver[ParentToChild]):
             self._uplink.abandon(why)
 
     def _end_keys(self, signed: messages.Signed) -> None:
-        """The cluster's old keys end.  We are the first to show a new certificate, and then those below."""
+        """The cluster's old keys end.  This node shows a new certificate first, and then the nodes below do."""
         known = self.endpoint.retirement
         if self.endpoint.retires(signed):
             self._certificate.succeed(signed)
@@ -341,7 +341,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         try:
             act = admitted.words.orders.open(signed)
         except StaleOrder:
-            act = None  # it comes again for those below that were not reached
+            act = None  # it comes again for the nodes below that were not reached
         relayed.obey(act, signed)
 
     def _shut_down(self, link: Link, message: messages.Shutdown) -> None:

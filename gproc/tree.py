@@ -35,7 +35,7 @@ class RouteIndex:
     def __init__(self) -> None:
         self._known: set[Route] = set()
         self._next: dict[Route, set[Route]] = {}
-        """By route: those that are one step longer and lead to a known one, or are one."""
+        """By route: the routes that are one step longer and are known, or lead to a known one."""
 
     def add(self, route: Route) -> None:
         self._known.add(route)
@@ -58,7 +58,7 @@ class RouteIndex:
             route = above
 
     def through(self, route: Route) -> list[Route]:
-        """It and those that lead through it, sorted."""
+        """This route and those that lead through it, sorted."""
         found, look = [], [route]
         while look:
             here = look.pop()

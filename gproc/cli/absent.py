@@ -1,4 +1,4 @@
-"""What a person is told of nodes that are not there, or that take no jobs."""
+"""Words for people about nodes that are not there, or that take no jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def drained_lines(drained: Sequence[tuple[str, NodeDrained]]) -> list[str]:
 
 
 def drained_text(why: NodeDrained) -> str:
-    """Since when, by whom, and why a node is drained."""
+    """Since when a node is drained, by which user, and why."""
     reason = f": {shown_text(why.reason)}" if why.reason else ""
     return f"since {clock_text(why.since_s)} by {user_of(why.uid)}{reason}"
 
@@ -41,7 +41,7 @@ def user_of(uid: int) -> str:
 
 @lru_cache(1)
 def _today(now_s: int) -> time.struct_time:
-    """Asked for once and not for each of 10,000 rows."""
+    """Cached, because a table may have 10,000 rows."""
     return time.localtime(now_s)
 
 

@@ -54,7 +54,8 @@ def run(options: AttachOptions) -> int:
 
 
 def without_master(job: SessionJob) -> tuple[int, list[str]]:
-    """The status and the lines if the master went away first.  What has not ended is not lost: it may still run."""
+    """The status and the lines if the master went away first.  Ranks that have not ended are not lost: they may still
+    run."""
     known = sorted(job.outcomes)
     ends = {index: job.outcomes[rank] for index, rank in enumerate(known)}
     status, lines = summarise([job.places[rank] for rank in known], ends, "", naming=job.naming)

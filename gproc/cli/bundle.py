@@ -147,7 +147,7 @@ def _print_table(report: BundleReport) -> None:
 
 
 def lacking_text(report: BundleReport) -> str:
-    """What will not be there, as far as the program's own file tells; "" if it tells nothing."""
+    """What a node will lack, as far as the program's own file tells; "" if it tells nothing."""
     parts = []
     if named := report.named_not_sent:
         more = f" and {len(named) - NAMED_SHOWN} more" if len(named) > NAMED_SHOWN else ""

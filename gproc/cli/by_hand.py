@@ -1,4 +1,4 @@
-"""Nodes that gproc start has not started: what is said if it is asked to end them."""
+"""Nodes that gproc start has not started: the message if gproc is asked to end them."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ NODES_MAX: Final = 200
 """More nodes than this are not listed one by one: a shell would ask whether to show them all."""
 
 JOBS_MAX: Final = 50
-"""So many jobs are offered, the newest ones."""
+"""The most jobs that are offered, the newest ones."""
 
 _EXEC: Final = next(mode for mode in MODES if mode.letters == "e")
 """If the line names no socket, the default of this mode counts."""
@@ -91,7 +91,7 @@ def group_candidates(nodes: Sequence[NodeState]) -> list[Candidate]:
 
 
 def host_candidates(names: Sequence[str], begun: str) -> list[Candidate]:
-    """Connected hosts whose names begin so, one by one if they are not too many, and all of them."""
+    """Connected hosts whose names begin like this, one by one if they are not too many, and all of them."""
     from gproc.naming.hosts import fold_hosts, is_host
 
     fitting = sorted({name for name in names if name.startswith(begun) and is_host(name)})
@@ -110,7 +110,7 @@ def _connected(found: Completion) -> tuple[NodeState, ...]:
 
 
 def _socket(found: Completion) -> str:
-    """That of the master at which the line looks.  Raises: GprocError if a file that sets defaults is wrong."""
+    """The socket of the master that the line means.  Raises: GprocError if a file that sets defaults is wrong."""
     return dict(found.given).get("socket") or str(defaults_of(_EXEC).get("socket", DEFAULT_SOCKET))
 
 

@@ -42,7 +42,7 @@ NO_TERMINAL: Final = TerminalSize(24, 80)
 
 
 class Manner:
-    """How the command stands to who calls it: `gproc-rsh` has another one."""
+    """The command's own streams and terminal: `gproc-rsh` has others."""
 
     def stdin(self, options: ExecOptions) -> int | None:
         """The descriptor whose bytes the programs get; None: they get none."""
@@ -78,7 +78,7 @@ def run(options: ExecOptions, manner: Manner | None = None) -> int:
     terminal: TerminalSize | None = None
     lent: LentTerminal | None = None
     if options.tty and options.detach:
-        terminal = NO_TERMINAL  # until somebody attaches
+        terminal = NO_TERMINAL  # until a client attaches
     elif options.tty:
         terminal, lent = manner.terminal(options)
     cwd = working_directory()
@@ -148,7 +148,7 @@ def run(options: ExecOptions, manner: Manner | None = None) -> int:
 
 
 def check_collecting(options: ExecOptions) -> None:
-    """Raises: UsageError if nobody would be there to take the files."""
+    """Raises: UsageError if no command would be there to take the files."""
     if not options.collect:
         return
     if len(options.collect) > GLOBS_MAX:
@@ -245,7 +245,7 @@ def sink_for(options: ExecOptions, writing: Writing) -> Showing:
 
 
 def keep_of(options: ExecOptions, naming: Naming) -> Keep | None:
-    """How the job stands to this command; None: as every job does, so that an older master can be asked too."""
+    """How the job is bound to this command; None: as usual, so that an older master can be asked too."""
     survives = options.on_disconnect == "detach"
     hosts = naming.for_records[:SHOWN_HOSTS_MAX]
     keep = Keep(options.name, options.detach, survives, options.spool, hosts)

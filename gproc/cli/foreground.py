@@ -39,7 +39,7 @@ PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
 """Signals that we pass on to the program.  A second one of the first four kills it."""
 
 _ERRORS_BYTES: Final = 8192
-"""What is kept of standard error: a program says last why it ends."""
+"""Bytes that are kept of the end of standard error: a program says last why it ends."""
 
 
 class Foreground:
@@ -95,7 +95,7 @@ class Foreground:
             self._step()
 
     def watch_keys(self, terminal: int, *, discards: bool) -> None:
-        """Leave the job when the keys for that are typed.  discards: whether what else is typed is for nobody."""
+        """Leave the job when the keys for that are typed.  discards: whether all else that is typed is dropped."""
         self._stdin, self._keys, self._discards = terminal, DetachKeys(), discards
         if self.job.number is not None and self.job.request.terminal is not None:
             self._on_resize()
@@ -117,7 +117,7 @@ class Foreground:
         self._stamp = stamp
 
     def show(self) -> None:
-        """Show what comes, until it is over.  Signals are our own: Ctrl-C ends the looking and not the job.
+        """Show what comes, until it is over.  Signals are for this command: Ctrl-C ends the view and not the job.
 
         Raises: JobRejected, LinkLost.
         """
@@ -173,7 +173,7 @@ class Foreground:
         return status
 
     def stop(self) -> None:
-        """End the program, because nobody reads its output: SIGPIPE ends a local program in this case.
+        """End the program, because its output has no reader any more: SIGPIPE ends a local program in this case.
 
         A job that we only look at goes on, and so does one that outlives us.
         """
@@ -381,7 +381,7 @@ def submitted(
 
 
 def unreached_text(event: Unreached) -> str:
-    """What a person is told of nodes that no way leads to, or leads to again."""
+    """Words for people about nodes that cannot be reached, or are reached again."""
     if not event.until_s:
         return f"{event.nodes}: reached again"
     until = time.strftime("%H:%M:%S", time.localtime(event.until_s))
@@ -389,7 +389,7 @@ def unreached_text(event: Unreached) -> str:
 
 
 def skipped_text(event: Skipped) -> str:
-    """What a person is told of output that was not kept."""
+    """Words for people about output that was not kept."""
     if not event.stream:
         return f"all of its output, {event.size} bytes, was dropped: there was no room to keep it"
     return f"{event.node}: {event.size} bytes of {event.stream} are missing here: there was no room to keep them"

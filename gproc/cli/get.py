@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 
 from gproc.cli.foreground import Foreground, submitted
 from gproc.cli.naming import meant_by
 from gproc.cli.options import GetOptions
-from gproc.cli.progress import RunLine, Silent
-from gproc.cli.style import can_redraw
+from gproc.cli.progress import RunLine, on_terminal
 from gproc.cli.trace import Trace
 from gproc.client.copying import Remote, copy_request, is_remote, note_torn
 from gproc.client.driver import PollDriver
@@ -52,7 +50,7 @@ def run(options: GetOptions) -> int:
         collected = Collected(options.directory, remote.path, meant.naming, tells=True)
         told = collected.have is not None
         request = copy_request(remote, "collect", exclude=meant.exclude, timeout_s=options.timeout_s, stdin=told)
-        progress = ReceivedLine(lambda: collected.received_bytes) if can_redraw(sys.stderr) else Silent()
+        progress = on_terminal(lambda: ReceivedLine(lambda: collected.received_bytes))
         trace = Trace(options.debug)
         job = submitted(driver, request, None, trace, None, meant.naming)
         foreground = Foreground(driver, job, collected, progress, trace, collected.have)

@@ -35,7 +35,7 @@ CONTRADICTIONS: Final[Mapping[str, tuple[tuple[set[str], set[str]], ...]]] = {
     "logs": (({"times", "label"}, {"keep_order", "tag", "joblog"}),),
     "start": (({"hosts"}, {"low", "high", "failed"}),),
 }
-"""For each mode, by fields: a switch of the first set does not go with one of the second."""
+"""For each mode, by fields: a switch of the first set cannot be used with one of the second."""
 
 NEEDS: Final[Mapping[str, Mapping[str, set[str]]]] = {
     "e": {"live": {"gather", "gather_all"}, "diff": {"gather", "gather_all"}, "max_fail": {"fanout"}},
@@ -43,7 +43,7 @@ NEEDS: Final[Mapping[str, Mapping[str, set[str]]]] = {
 """Switches that say more about one of others, without which they mean nothing."""
 
 _OFF: Final = {"on_disconnect": "end", "root": "/"}
-"""Values that ask for nothing, of switches for which that is not false, none or empty."""
+"""By field, the value that asks for nothing, if it is not false, none or empty."""
 
 
 def holding(mode: str, defaults: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:

@@ -34,7 +34,7 @@ class EqualOutput:
 
 
 def _is_first_time(name: str) -> bool:
-    """Whether this user has not been told yet.  From now on he has."""
+    """Whether this user has not been told yet.  From now on the user has."""
     try:
         directory = os.path.join(os.path.dirname(default_directory(os.environ)), "told")
         os.makedirs(directory, exist_ok=True)

@@ -101,7 +101,7 @@ def as_json(tree: TreeState, rows: Sequence[InfoRow]) -> str:
 
 
 def as_table(tree: TreeState, rows: Sequence[InfoRow], naming: Naming = PLACES, *, all_rows: bool) -> str:
-    """all_rows: those too that are up, however many they are."""
+    """all_rows: also the nodes that are up, no matter how many."""
     lines: list[str] = []
     shown = rows
     if len(rows) > MANY:
@@ -162,7 +162,7 @@ def notes(rows: Sequence[InfoRow], naming: Naming) -> list[str]:
 
 
 def drained_notes(rows: Sequence[InfoRow], naming: Naming) -> list[str]:
-    """A line for those that are drained by the same user for the same reason."""
+    """One line for the nodes that are drained by the same user for the same reason."""
     groups: dict[tuple[int, str], list[tuple[Place, NodeDrained]]] = {}
     for row in rows:
         if isinstance(row, NodeState) and (why := row.drained) is not None:

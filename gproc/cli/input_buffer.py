@@ -38,7 +38,7 @@ class InputBuffer:
         self._size += len(data)
 
     def take(self) -> memoryview:
-        """All of it.  It is valid until what is read next is taken: what was taken before must be sent by now."""
+        """Take all of it.  It is valid until the next `take`: what was taken before must be sent by then."""
         taken = self._filling[: self._size]
         self._filling, self._passed = self._passed, self._filling
         self._size = 0

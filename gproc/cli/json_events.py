@@ -67,7 +67,7 @@ class JsonEvents:
 
 
 def _facts(outcome: Outcome) -> dict[str, Any]:
-    """One of them may be an outcome too: how the program of a job ended whose time was up."""
+    """A fact may be an outcome too: how a program ended after the time of its job was up."""
     facts = {name: getattr(outcome, name) for name in outcome.__struct_fields__}
     return {
         name: {"how": fact.kind, **_facts(fact)} if isinstance(fact, Returned | Signalled) else fact

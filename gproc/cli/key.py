@@ -116,7 +116,7 @@ def _list(options: KeyOptions, words: list[str]) -> None:
 
 
 def _revoke(options: KeyOptions, words: list[str]) -> int:
-    """The status is 1 if a name was never given a certificate: mostly it is mistyped."""
+    """The status is 1 if a name never had a certificate: usually it is mistyped."""
     if not words:
         raise UsageError("what is to be revoked is missing: `gproc key revoke NAME|SERIAL...`")
     authority = _authority()

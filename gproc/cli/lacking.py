@@ -1,4 +1,5 @@
-"""What a failed program looked for on its nodes, and would have found here: a hint, from its own words on stderr."""
+"""A hint at files that a failed program looked for on its nodes, and that are here: taken from its messages on
+stderr."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def hints(errors: bytes, bundle: Bundle, cwd: str) -> list[str]:
 
 
 def hidden(program: str, cwd: str, outcomes: Iterable[Outcome]) -> list[str]:
-    """The same of a node's own program (-localbin) that lies where the job has its private working directory."""
+    """The same for a node's own program (-localbin) that lies where the job has its private working directory."""
     path = os.path.normpath(os.path.join(cwd, program))
     if "/" not in program or not within(path, cwd):
         return []

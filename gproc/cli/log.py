@@ -43,7 +43,7 @@ class HeldLog(logging.Filter):
     taken for why it cannot join."""
 
     def __init__(self) -> None:
-        """Of the log that `start_log` has begun."""
+        """The log that `start_log` has begun."""
         super().__init__()
         self._held: list[logging.LogRecord] = []
         self._holds = True

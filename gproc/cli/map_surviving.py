@@ -71,7 +71,7 @@ class SurvivingMap(ListSending):
         super().__init__(driver, job, sink, progress, trace, data, survives=True)
         self._shows = shows
         self._early: list[int] = []
-        """Signals that came before the master has shown the job."""
+        """Signals that came before the master had shown the job."""
 
     @property
     def counted(self) -> tuple[int, int]:

@@ -137,7 +137,7 @@ class MappingForeground(Foreground):
             self._driver.session.end_stdin(self.job)
 
     def _take_entries(self) -> None:
-        """Take from the list what is here, if nodes want it, and have the rest of it watched."""
+        """Take the entries of the list that are here, if nodes want some, and watch for the rest."""
         wanted = self._feed.wanted
         while wanted > 0 and (entry := self._next()) is not None:
             self._feed.add(entry[0], (entry[1],))

@@ -188,7 +188,7 @@ MODES: Final = (
         "web",
         WebOptions,
         "Show the tree and its jobs as a web page.",
-        "It prints an address, whose token lets in whoever has it. /metrics has figures for Prometheus. It needs the"
+        "It prints an address with a token, which lets a browser in. /metrics has figures for Prometheus. It needs the"
         " extra web: pip install 'gproc[web]'.",
     ),
     Mode(
@@ -292,7 +292,7 @@ MODES: Final = (
         "start",
         StartOptions,
         "Start a tree over ssh, on hosts that need nothing but sshd.",
-        "Hosts are those of -w, those of the locale from -l to -h, or those of before. A master is started in the"
+        "Hosts are those of -w, those of the locale from -l to -h, or the former ones. A master is started in the"
         " background if none runs; each host is sent gproc, Python and its keys, and nothing that it has already."
         " Twice is harmless. The status is 1 if a host failed. (Here -h is a number; help is --help.)",
         (Argument("level", "LEVEL", "Only nodes of this level of the tree: 1, 2, ...", "optional"),),
@@ -340,7 +340,7 @@ MODES: Final = (
         "Keep new jobs from nodes; jobs that run there go on.",
         '"." and groups mean all nodes but these from now on, and a job that names one of them is refused. It holds'
         " until --resume, over restarts of the master and of the slave. Without NODES it shows which nodes are drained."
-        " For root, the user who runs the master, and those whom the policy lets.",
+        " Only root, the user who runs the master, and users whom the policy allows may do this.",
         (Argument("nodes", "NODES", "Which nodes: 1-80, ./., =1/4-7", "optional", "nodes"),),
     ),
     Mode(

@@ -1,4 +1,4 @@
-"""What NODES means, for the command line.  A command whose nodes are paths of places imports nothing for it."""
+"""What NODES means, for the command line.  If NODES has only paths of places, nothing is imported for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def meant_of_job(socket: str, nodes: Sequence[str], job: str) -> MeantNodes:
 
 
 def meant_by(socket: str, nodes: str, exclude: str = "", *, job: str = "last") -> MeantNodes:
-    """job: whose failed nodes `@failed` stands for.
+    """job: the job for whose failed nodes `@failed` stands.
 
     Raises: SpecError, for "" too, which a variable of a script may be; GprocError if there are no such nodes.
     """

@@ -63,7 +63,7 @@ class NodesView:
         self._draw()
 
     def hold(self, held: bool) -> None:
-        """A person is asked for something: the line is not drawn meanwhile."""
+        """While a person is asked for something, the line is not drawn."""
         if self._live and held:
             clear_line()
         self._held = held

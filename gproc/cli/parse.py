@@ -92,7 +92,7 @@ def _name(word: str) -> str:
 
 
 def _mode_to_come(argv: Sequence[str]) -> Mode | None:
-    """The first word that is a mode, before it is known what the words before it are."""
+    """The first word that is a mode; the words before it are not parsed yet."""
     return next((mode for word in argv if (mode := mode_named(word)) is not None), None)
 
 

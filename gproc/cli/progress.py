@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gproc.cli.style import can_redraw, clear_line, draw_line
@@ -30,7 +30,7 @@ RUN_LINE_AFTER_S: Final = 2.0
 RUN_LINE_S: Final = 0.5
 
 NAMED_MAX: Final = 10
-"""So few nodes are named while they still run: stragglers are what people look for."""
+"""Up to this many nodes are named while they still run, because people look for stragglers."""
 
 UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -210,7 +210,8 @@ class Silent(_Counted):
 
 
 class HowFar(Bar, ABC):
-    """For people whose job takes longer: a line that says how far it is; the bar while a large bundle is on its way."""
+    """For people, if a job takes long: a line that says how far it is, or the bar while a large bundle is on its
+    way."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -250,7 +251,7 @@ class HowFar(Bar, ABC):
 
 
 class RunLine(HowFar):
-    """Of a job on many nodes: how many are done, and which are not if they are few."""
+    """For a job on many nodes: how many are done, and which are not if they are few."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -294,4 +295,9 @@ def progress_for(*, json_lines: bool, quiet: bool = False) -> Progress:
     """quiet: the terminal belongs to the program."""
     if json_lines:
         return JsonLines()
-    return RunLine() if can_redraw(sys.stderr) and not quiet else Silent()
+    return Silent() if quiet else on_terminal(RunLine)
+
+
+def on_terminal(line: Callable[[], Progress]) -> Progress:
+    """The line that this makes, if stderr is a terminal on which it can be drawn again; else nothing is shown."""
+    return line() if can_redraw(sys.stderr) else Silent()

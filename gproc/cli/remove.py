@@ -48,7 +48,7 @@ def _remove(options: RemoveOptions, home: str, began_s: float) -> int:
 
 
 def _give_back(socket_path: str, standings: Sequence[Standing]) -> None:
-    """Nodes that are drained are so no more: if a host comes again, it comes as a new one."""
+    """The nodes are no longer drained: if a host comes again, it comes as a new one."""
     tree = tree_of(socket_path)
     gone = {standing.name for standing in standings}
     drained = [Place(row.place) for row in tree.nodes if row.drained and row.node.name in gone] if tree else []

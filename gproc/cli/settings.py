@@ -1,7 +1,7 @@
 """Defaults of switches that a site and a user have set in files.
 
-`gproc.trust.config` says which files may be trusted.  Everything in them is checked, also what is for another mode: a
-misspelt key is told at once, not when it is missed.
+`gproc.trust.config` says which files may be trusted.  Everything in them is checked, also settings for other modes: so
+a misspelt key is told at once.
 """
 
 from __future__ import annotations

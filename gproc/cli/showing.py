@@ -28,7 +28,7 @@ DIFF_BYTES: Final = 1 << 20
 DIFF_LINES: Final = 4000
 
 LOOKS: Final = 50
-"""How often, about, all groups are looked at in the course of a job: once for each node would be too much for 5,000."""
+"""About how often all groups are looked at during a job: once for each node would be too much for 5,000 nodes."""
 
 
 class Showing(Sink, Protocol):
@@ -285,7 +285,7 @@ class IntoFiles:
         """Files are not kept open: there may be more of them than descriptors."""
         path = os.path.join(self._directory, f"{self._stems[rank]}.{'out' if stream == 'stdout' else 'err'}")
         try:
-            # A FIFO would keep us in open(2), where no signal's handler runs, until somebody reads it.
+            # A FIFO would keep us in open(2), where no signal's handler runs, until a process reads it.
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | how, 0o666)
             try:
                 if stat.S_ISFIFO(os.fstat(handle).st_mode):

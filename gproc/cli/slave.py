@@ -152,8 +152,9 @@ def serve(
 def listen(children: Children, host: str, port: int, *, parents: int = 0) -> None:
     """Open the command port.  If the usual one is taken, for example by another slave, open any free one.
 
-    parents: the port of the parent, if that listens at the same address, else 0.  It is the parent's also while nobody
-    listens there: a slave that is started before its master would else answer its own calls, and keep the master out.
+    parents: the port of the parent, if that listens at the same address, else 0.  It is the parent's also while no
+    process listens there: otherwise a slave that is started before its master would answer its own calls, and keep the
+    master out.
     """
     is_parents = bool(port) and port == parents
     try:

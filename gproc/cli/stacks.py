@@ -54,7 +54,7 @@ class Names:
 
 
 def as_text(answer: JobStacks, names: Names, width: int | None) -> str:
-    """Those elsewhere first, then the tree: the frames of few nodes before those of many."""
+    """First the nodes that are elsewhere, then the tree: the frames of few nodes before those of many."""
     lines = [*_summary(answer, names)]
     for depth, frames, node in chains_of(tree_of(answer)):
         threads = "" if node.threads == len(node.ranks) else f", {node.threads} threads"

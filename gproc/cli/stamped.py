@@ -28,6 +28,6 @@ class Stamped(AsItComes):
             self._lines[stream] = Lines(len(places), self._stamps)
 
     def stamp(self, rank: int, time_s: float) -> None:
-        """What comes next of this rank came to the master at this time."""
+        """The next output of this rank came to the master at this time."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time_s)) + f".{int(time_s % 1 * 1000):03} "
         self._stamps[rank] = moment.encode() + self._labels[rank]

@@ -52,7 +52,7 @@ def run(options: StartOptions) -> int:
 
 
 def in_turn(home: str, verb: str) -> AbstractContextManager[None]:
-    """For as long as a command changes the tree."""
+    """The lock for as long as a command changes the tree."""
     return changing(home, verb, lambda sentence: complain([sentence]))
 
 
@@ -91,7 +91,7 @@ def _run(options: StartOptions, home: str, began_s: float) -> tuple[subprocess.P
 
 
 def _import_for(options: StartOptions) -> None:
-    """What logins need, which takes as long as a master's start."""
+    """Import what logins need, which takes as long as a master's start."""
     if not options.ssh_command and not slurm.nodes_of_allocation(os.environ):
         import_asyncssh()
 
@@ -101,15 +101,15 @@ def start_nodes(
     standings: Sequence[Standing], tree: TreeState | None, master: str, port: int, began_s: float,
     afresh: bool = False,
 ) -> int:  # fmt: skip
-    """Start those that are not in the tree; the exit status.  master, port: whom they dial.  afresh: those that are in
-    the tree as well."""
+    """Start the hosts that are not in the tree; the exit status.  master, port: the address that they dial.  afresh:
+    start also those that are in the tree."""
     rows = [] if tree is None else [(row.node.name, row.node.address) for row in tree.nodes]
     connected = connected_nodes(rows)
     present = set() if afresh else {name for name, _ in rows}
     missing = [standing for standing in standings if standing.name not in present]
     known = {each.name for each in registered(home)}
     places = {} if tree is None else {row.node.name: tuple(row.place) for row in tree.nodes}
-    # Who was started otherwise, and is elsewhere in the tree, is not ours to stop.
+    # A slave that was started otherwise, and is elsewhere in the tree, is not ours to stop.
     others = {each.name for each in standings if each.name in present - known and places[each.name] != each.place}
     results = {
         standing.host: Result(Stage.UP, "was up, and not by gproc start" if standing.name in others else "was up")

@@ -1,7 +1,7 @@
-"""A slave that `gproc start` started: what it is to be comes in a pipe, and nobody waits at its terminal.
+"""A slave that `gproc start` started: its commission comes in a pipe, and it has no terminal.
 
-The static helper starts it (native/tending.h).  Until it has joined, what it says goes to the front end; then that is
-told that the slave is ready, and the slave says the rest to its log file.
+The static helper starts it (native/tending.h).  Until it has joined, its messages go to the front end.  Then the front
+end hears that the slave is ready, and the slave writes the rest to its log file.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _run(content: bytes, launcher: Launcher) -> int:
 
 
 def _tell_readiness(held: HeldLog) -> Callable[[Slave], None]:
-    """What is to be done each time that the slave has joined; it does something the first time."""
+    """Called each time that the slave has joined; it does something the first time."""
     waiting = [_READY]
 
     def joined(slave: Slave) -> None:

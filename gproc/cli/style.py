@@ -14,7 +14,7 @@ _BOLD: Final = "\x1b[1m"
 PLAIN: Final = "\x1b[0m"
 
 LABEL_COLOURS: Final = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 31))
-"""Neighbouring nodes' labels have different ones: cyan, yellow, green, magenta, blue, red."""
+"""The colours of labels, so that neighbours differ: cyan, yellow, green, magenta, blue, red."""
 
 
 def is_terminal(stream: TextIO) -> bool:

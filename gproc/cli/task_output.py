@@ -67,7 +67,7 @@ class Printing:
         self._blocks: dict[int, dict[Stream, _Block]] = {}
         self._memory_bytes = 0
         self._tasks: dict[int, Task] = {}
-        """Of these blocks."""
+        """The bytes of these blocks."""
         self._ended: dict[int, Task] = {}
         """Tasks whose turn has not come yet."""
         self.next = 1
@@ -99,7 +99,7 @@ class Printing:
             self.next += 1
 
     def finish(self) -> None:
-        """No more tasks end: some before these may not have run, and others may go on without us."""
+        """No more tasks end here: earlier tasks of the list may not have run, and others may go on without us."""
         for _, task in sorted({**self._tasks, **self._ended}.items()):
             self._print(task)
         self._ended.clear()

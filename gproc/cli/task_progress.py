@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gproc.cli.progress import HowFar, Silent
-from gproc.cli.style import can_redraw
+from gproc.cli.progress import HowFar, on_terminal
 from gproc.client.sinks import Progress
 from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Place
@@ -44,4 +42,4 @@ class TaskLine(HowFar):
 
 
 def task_progress(counts: Callable[[], TaskCounts]) -> Progress:
-    return TaskLine(counts) if can_redraw(sys.stderr) else Silent()
+    return on_terminal(lambda: TaskLine(counts))

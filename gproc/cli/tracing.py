@@ -1,4 +1,4 @@
-"""`--trace`: runs a command here once, so that what it touches is in its bundles from then on."""
+"""`--trace`: runs a command here once, so that its bundles have from then on what it touched."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class _Upgrade:
             time.sleep(LOOK_S)
 
     def _start_idle(self, left: Sequence[Standing]) -> list[Standing]:
-        """Those of them that are idle now, and were started again.  Another command may have done that meanwhile."""
+        """The nodes that are idle now and were started again, perhaps by another command meanwhile."""
         tree = tree_there(self._options.socket)
         rows = _rows(tree)
         new = [each for each in left if each.name in rows and rows[each.name].node.version == __version__]

@@ -34,7 +34,7 @@ def run(options: WebOptions) -> int:
     access = TokenCheck("" if listen.path else token)
     watching = Watching(options.socket, lambda text: complain([text]))
     listener = open_listener(listen)
-    trace.step(f"listens at {listener.getsockname()}, and asks the master at {options.socket} when somebody looks")
+    trace.step(f"listens at {listener.getsockname()}, and asks the master at {options.socket} when a browser asks")
     app = application(watching, access, user_of, control=options.control)
 
     def ready() -> None:

@@ -23,7 +23,7 @@ class Reading(Protocol):
     problem: str | None
 
     def stop(self) -> None:
-        """Nobody reads its output."""
+        """Its output has no reader any more."""
 
 
 class Writing:
@@ -35,7 +35,7 @@ class Writing:
         self._reading: Reading | None = None
 
     def watch(self, reading: Reading) -> None:
-        """Say which job ends if nobody reads."""
+        """Set the job that ends if its output has no reader any more."""
         self._reading = reading
 
     @property

@@ -385,7 +385,7 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
                 answer.set_exception(error)
 
     def _check(self) -> None:
-        """Raises: LinkLost and its like; UsageError if it is not this loop's, where nobody would wake the caller."""
+        """Raises: LinkLost and its like; UsageError on another event loop, where nothing would wake the caller."""
         if self._failure is not None:
             raise self._failure
         self._connection.check_process()

@@ -23,9 +23,9 @@ from gproc.wire.stacks import AskStacks
 
 
 def job_text(name: str) -> str:
-    """What a caller calls a job, as it is sent.
+    """A caller's name for a job, as it is sent.
 
-    The master says itself what is no name; but it ends a connection on which it cannot read a message, and with it
+    The master refuses a wrong name itself.  But it ends a connection on which it cannot read a message, and with it
     every job of the program.  Raises: UsageError if it is too long for that.
     """
     if len(name) > NAME_CHARACTERS_MAX:
@@ -34,10 +34,11 @@ def job_text(name: str) -> str:
 
 
 def removals(names: Sequence[str]) -> list[Sequence[str]]:
-    """In as many parts as there must be questions; each name once.
+    """The names in as many parts as there must be questions; each name once.
 
-    Only a number means the same job when others are gone: "last", and a name that several jobs have had, would then be
-    one that nobody has named.  So they are all in the first part, whose jobs are found before any of them is removed.
+    Only a number means the same job when others are gone: "last", and a name that several jobs have had, would then
+    mean a job that the caller did not name.  So these are all in the first part, whose jobs are found before any of
+    them is removed.
 
     Raises: UsageError, before anything is removed.
     """
@@ -57,7 +58,7 @@ def _is_number(name: str) -> bool:
 
 @contextmanager
 def noting(problems: Sequence[str]) -> Iterator[None]:
-    """What is raised has these as its notes: they would be lost."""
+    """An error that is raised gets these as notes: otherwise they would be lost."""
     try:
         yield
     except GprocError as error:

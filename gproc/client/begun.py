@@ -26,9 +26,9 @@ class BegunJob:
         self._events: deque[Event] = deque()
         self._brought = brought
         self._files: deque[Output] = deque()
-        """What of these files is here and not written yet."""
+        """The parts of these files that are here and not written yet."""
         self._conclusion: tuple[int, list[str]] | None = None
-        """Of a job that brings files back, once all are here."""
+        """The outcome of a job that brings files back, once all are here."""
         self._gathered: Collector | None = None
         """What `communicate` has taken so far, if it was called."""
         self._unsent = memoryview(b"")
@@ -128,7 +128,7 @@ class BegunJob:
         return sizes
 
     def _drop_files(self) -> None:
-        """Nobody waits for them any more: drop those that are incomplete."""
+        """No caller waits for the files any more: drop those that are incomplete."""
         if self._brought is not None and self._conclusion is None:
             self._files.clear()
             self._brought.finish()

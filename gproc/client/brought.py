@@ -54,7 +54,7 @@ class BroughtBack:
         os.close(self._home)
 
     def conclude(self, outcomes: Mapping[int, Outcome]) -> tuple[int, list[str]]:
-        """The exit status for what could not be brought back, and lines for stderr; 0 if nothing was asked in vain.
+        """The exit status for files that could not be brought back, and lines for stderr; 0 if all could.
 
         A glob that nothing matches is no failure.
         """

@@ -18,7 +18,7 @@ LINES_MAX: Final = 1000
 """The most lines that are kept of each node: people read no more, and 5,000 nodes must not fill our memory."""
 
 LINES_SURE: Final = 20
-"""So many lines of each node are kept in any case, even if other nodes send very many."""
+"""The lines of each node that are kept in any case, even if other nodes send very many."""
 
 TEXT_BYTES_MAX: Final = 16 << 20
 """The most lines of all nodes beyond those.  Equal lines count once: most nodes send the same."""

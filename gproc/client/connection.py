@@ -61,11 +61,11 @@ class Connection:
 
     @property
     def is_inherited(self) -> bool:
-        """Whether this process was forked by the one that connected, which speaks on the same socket."""
+        """Whether this process was forked from the one that connected, which uses the same socket."""
         return os.getpid() != self._maker
 
     def check_process(self) -> None:
-        """Raises: UsageError in a forked process: what both say would mix, and the master hang up on both."""
+        """Raises: UsageError in a forked process: messages of both would mix, and the master would hang up on both."""
         if self.is_inherited:
             raise UsageError(f"process {self._maker}, which forked this one, has this connection: connect here again")
 

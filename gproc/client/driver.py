@@ -43,7 +43,7 @@ class PollDriver:
 
     def poller(self, watch: Sequence[int] = ()) -> select.poll:
         """The poll object of `wait`, for a caller that polls by itself and gives the result to `note`."""
-        # What waits until all is sent is looked at again even if it has just been: so not by what is left.
+        # Asked before the flush: a caller that waits until all is sent must wake even if this flush sends the rest.
         sending = bool(self.session.outbox) or self.chunks.busy
         self.connection.flush()
         poll = select.poll()

@@ -32,7 +32,8 @@ class Engine:
         self._failure: GprocError | None = None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._free = weakref.finalize(self, os.close, self._wake)
-        """Also if nobody closes the connection; at exit the kernel does, and whoever speaks until then needs it."""
+        """Closes it even if the program does not close the connection.  At exit the kernel closes it, because other
+        threads may need it until then."""
         self._free.atexit = False
 
     @property

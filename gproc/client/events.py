@@ -10,7 +10,7 @@ from gproc.request.outcome import Outcome
 from gproc.tasks.task import Task
 
 Stream = Literal["stdout", "stderr", "files"]
-"""files: what a job brings back that was asked to, as `gproc get` has it."""
+"""files: the files that a job brings back, in the form of `gproc get`."""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ class Output(msgspec.Struct, frozen=True):
 class TaskExited(msgspec.Struct, frozen=True):
     """A task of a list that the master hands out has ended.  All of its output came before this event.
 
-    slot: in which slot of the node it ran; 0: nobody knows.  seconds: how long.  time_s: until when, in Unix time.
+    slot: the slot of the node in which it ran; 0: not known.  seconds: how long.  time_s: when it ended, in Unix time.
     """
 
     node: str
@@ -84,7 +84,7 @@ class Unreached(msgspec.Struct, frozen=True):
 
 
 class Skipped(msgspec.Struct, frozen=True):
-    """So many bytes of output were not kept, at this place of the stream: a bound of what is kept, or a full disk.
+    """This many bytes of output were not kept, at this place of the stream, because of a bound or a full disk.
 
     stream: "" if none of the job's output is here any more.
     """
@@ -96,7 +96,8 @@ class Skipped(msgspec.Struct, frozen=True):
 
 
 class Unkept(msgspec.Struct, frozen=True):
-    """What was asked to be kept of a job is not, and the job goes on.  reason: what that is, and why, for people."""
+    """The master could not keep something that it should keep of a job; the job goes on.  reason: what, and why, for
+    people."""
 
     reason: str
 

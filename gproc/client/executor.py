@@ -26,7 +26,8 @@ class NodesGone(BrokenExecutor):
 
 
 class Submissions:
-    """Tasks that were submitted and not yet handed out, and the futures of those that were.  Any thread may use it."""
+    """Tasks that were submitted and not yet handed out, and the futures of those that were handed out.  Any thread may
+    use it."""
 
     def __init__(self) -> None:
         self.is_shut = False
@@ -63,12 +64,12 @@ class Submissions:
         self._running.pop(result.index).set_result(result)
 
     def cancel(self) -> None:
-        """What was not handed out is cancelled."""
+        """Cancel the tasks that were not handed out."""
         for _, future in list(self._queue):
             future.cancel()
 
     def fail(self, error: BaseException) -> None:
-        """Nothing that is open will have a result."""
+        """The open futures will have no result."""
         while self._queue:
             _, future = self._queue.popleft()
             if future.set_running_or_notify_cancel():
@@ -93,7 +94,7 @@ class CommandExecutor(Executor):
         self._broken: BaseException | None = None
         self._maker = os.getpid()
         self._thread = threading.Thread(target=self._work, name="gproc-executor", daemon=True)
-        # A thread that is no daemon would have nobody to tell it that no more tasks come.
+        # The thread is a daemon: otherwise nothing would tell it that no more tasks come.
         # This is before its start: at its end, which may be at once, it takes this back.
         atexit.register(self._at_exit)
         try:
@@ -144,7 +145,7 @@ class CommandExecutor(Executor):
             self.shutdown()
 
     def _wake(self) -> None:
-        """Have our thread look again, if it waits."""
+        """Wake our thread, if it waits."""
         try:
             self._engine.call(lambda _session: None)
         except GprocError:

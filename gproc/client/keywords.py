@@ -17,7 +17,7 @@ from gproc.errors import UsageError
 from gproc.request.spec import TIMEOUT_MAX_S, Request
 
 _KEYWORDS = {"timeout_s": "timeout", "soft": "rlimits", "own_cwd": "node_cwd"}
-"""Of fields that are called otherwise."""
+"""The keywords of fields that have another name."""
 
 FilePath = str | os.PathLike[str]
 FilePaths = FilePath | Sequence[FilePath]
@@ -46,13 +46,13 @@ def check_keywords(given: Iterable[str], known: Iterable[str]) -> None:
 
 
 def check_nodes(nodes: str, keyword: str = "nodes") -> None:
-    """Raises: TypeError: a number or a list of them is the likeliest mistake."""
+    """Raises: TypeError, for example for a number or a list of numbers, the likeliest mistakes."""
     if not isinstance(nodes, str):
         raise TypeError(f"{keyword} must be a text, such as '1-80' or './.', not {type(nodes).__name__}")
 
 
 def paths_of(paths: FilePaths) -> tuple[str, ...]:
-    """One path, or several: the letters of a text are none.  Raises: TypeError."""
+    """One path, or several: a text is one path, and not a sequence of letters.  Raises: TypeError."""
     several = (paths,) if isinstance(paths, str | os.PathLike) else paths
     return tuple(os.fspath(path) for path in several)
 
@@ -68,7 +68,7 @@ def check_variables(names: Iterable[str | bytes]) -> None:
 
 
 def time_limit(seconds: float | None) -> float | None:
-    """None: for ever, as an infinite one.  A time that is over already is no time.  Raises: TypeError, UsageError."""
+    """None: for ever, and so is an infinite one.  A negative timeout counts as 0.  Raises: TypeError, UsageError."""
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
@@ -83,7 +83,8 @@ def time_limit(seconds: float | None) -> float | None:
 
 
 def checked_request(request: Request) -> Request:
-    """The request, if the master can read it.  Raises: TypeError, UsageError, which name the field."""
+    """Check that the master can read the request, and return it.  Raises: TypeError, UsageError, which name the
+    field."""
     try:
         msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=Request)
     except OverflowError:

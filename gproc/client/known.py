@@ -17,8 +17,8 @@ class TransferInfo(msgspec.Struct, frozen=True):
     """How far the bytes of a running job are.
 
     kind: "program": programs and files that are sent before the job begins; "cp"; "get".  nodes: how many have a part.
-    complete: how many of them are done.  bytes, total_bytes: on all nodes together; total_bytes is None if nobody
-    knows it, as of "get".
+    complete: how many of them are done.  bytes, total_bytes: on all nodes together; total_bytes is None if it is not
+    known, as for "get".
     """
 
     kind: str

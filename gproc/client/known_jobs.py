@@ -1,4 +1,4 @@
-"""The part of `gproc.Cluster` that names jobs: those that run or have run, whoever began them."""
+"""The part of `gproc.Cluster` that names jobs: those that run or have run, no matter which program began them."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ class KnownJobs(ABC):
         """Remove the records and the output of jobs that have ended.
 
         Returns a sentence for each that could not be removed.  Raises: JobRejected, LinkLost; UsageError, and then none
-        is removed.  If some of very many were asked for already, those sentences are notes of what is raised.
+        is removed.  If very many are removed in parts, and a later part fails, the error has the sentences so far as
+        notes.
         """
         problems: list[str] = []
         with noting(problems):
@@ -124,7 +125,7 @@ class KnownJobs(ABC):
         return viewed
 
     def _known(self, nodes: str | None, job: int | str) -> MeantNodes:
-        """What NODES means among the nodes of a job.  Raises: as `_meant`; UsageError if nobody knows a host."""
+        """What NODES means among the nodes of a job.  Raises: as `_meant`; UsageError if a host is unknown."""
         if nodes is None:
             return MeantNodes("", "")
         meant = self._meant(nodes, job=job)

@@ -16,8 +16,8 @@ _ACCEPTS: Final = 0x10000
 def listener_at(path: str) -> tuple[int, int] | None:
     """The process and its user's uid, as `caller.listener_of` tells them of a connection.
 
-    Only root and this user count, as for `meeting.dial`.  None if it cannot be found: nobody but root can look into
-    root's processes, and nobody into another PID or network namespace.
+    Only root and this user count, as for `meeting.dial`.  None if it cannot be found: only root can look into root's
+    processes, and no process into another PID or network namespace.
     """
     sockets = _sockets(path)
     found = []

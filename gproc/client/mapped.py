@@ -82,7 +82,7 @@ class MappedTasks(Iterator[TaskResult]):
 
 
 class RunningTasks:
-    """A job of tasks, moved by whichever thread calls `step`."""
+    """A job of tasks; the thread that calls `step` moves it."""
 
     def __init__(self, engine: Engine, job: Job, gathering: TaskGathering) -> None:
         self.gathering = gathering

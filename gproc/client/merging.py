@@ -1,4 +1,4 @@
-"""Keeps the output of many nodes, and what is equal only once, as it comes.
+"""Keeps the output of many nodes as it comes; equal output is kept only once.
 
 The outputs make a tree of stems (a radix tree): outputs that begin alike share a stem, and part where they differ.
 The bytes are in one file without a name, so memory is bounded by the number of pieces, however long the outputs are.

@@ -143,9 +143,9 @@ def asked(
 def brought_back(
     request: Request, to: str | os.PathLike[str] | None, keep: Keep | None, naming: Naming
 ) -> BroughtBack | None:
-    """What takes the files that a job brings back; None if it brings none.
+    """The receiver of the files that a job brings back; None if it brings none.
 
-    Raises: UsageError if nobody would be there to take them; GprocError if there is no directory for them.
+    Raises: UsageError if no program would be there to take them; GprocError if there is no directory for them.
     """
     if bool(request.collect) != (to is not None):
         raise UsageError("collect says which files come back, collect_to into which directory: say both, or neither")
@@ -157,7 +157,7 @@ def brought_back(
 
 
 def keep_of(options: JobOptions, *, detach: bool = False) -> Keep | None:
-    """How the job stands to this program; None: as most do.  Raises: UsageError."""
+    """How the job is bound to this program; None: as usual.  Raises: UsageError."""
     on_disconnect = options.get("on_disconnect", "end")
     if on_disconnect not in ("end", "detach"):
         raise UsageError(f"on_disconnect is {on_disconnect!r}: 'end' or 'detach' is wanted")

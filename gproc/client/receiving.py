@@ -52,7 +52,7 @@ class Collected:
     """The `Sink` of `gproc get`: makes a directory in `home` for each node that sends something."""
 
     def __init__(self, home: str, source: bytes = b"", naming: Naming = PLACES, *, tells: bool = False) -> None:
-        """source: the path on the nodes: nothing else is taken from them.  b"": whatever they send.
+        """source: the path on the nodes: nothing else is taken from them.  b"": all that they send is taken.
 
         tells: whether `have` tells the nodes what is in `home` already.
 
@@ -60,7 +60,7 @@ class Collected:
         """
         self.complaints = Complaints(naming)
         self.received_bytes = 0
-        """What came of files and of what is said of them."""
+        """Bytes of files, and of what is said of them, that have come."""
         self._naming = naming
         self._home_path = os.fsencode(home)
         self._home = opened_home(home)

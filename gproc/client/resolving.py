@@ -1,4 +1,4 @@
-"""What NODES means that is no path of a place: asked of the master, before a job is submitted.
+"""Asks the master, before a job is submitted, what NODES means if it is not a path of places.
 
 `resolve` is a generator, so that the command line, threads and asyncio can each ask in their own way.
 """
@@ -40,7 +40,7 @@ Steps = Generator[JobQuestion, JobAnswer, MeantNodes]
 def resolve(nodes: str, exclude: str = "", *, job: str = "last") -> Steps:
     """What these mean.  job: whose failed nodes `@failed` stands for.
 
-    Raises: SpecError; UnknownNames; UsageError if nobody knows any of the hosts; NoneFailed; JobRejected if there is no
+    Raises: SpecError; UnknownNames; UsageError if none of the hosts is known; NoneFailed; JobRejected if there is no
     such job.
     """
     check_nodes(nodes)
@@ -76,7 +76,7 @@ class _Found(NamedTuple):
 
 
 def _alone(found: _Found) -> dict[Path, str]:
-    """The hosts of places that have one for themselves."""
+    """The hosts of places, for hosts that have only one place."""
     holders = Counter(place for places in found.places.values() for place in places)
     return {
         places[0]: host for host, places in found.places.items() if len(places) == 1 and holders[places[0]] == 1

@@ -140,7 +140,7 @@ class ClientSession(SessionQuestions):
         """Whether the master has answered our preface, as it does at once."""
         self._serials = itertools.count(1)
         self._submitted: dict[int, SessionJob] = {}
-        """Those that the master has not answered, views too, by serial number."""
+        """The requests that the master has not answered, also for views, by serial number."""
         self._jobs: dict[int, SessionJob] = {}
 
     # From the master

@@ -1,4 +1,4 @@
-"""What is said of a master that does not answer: one that is stopped, or hangs; the kernel takes connections."""
+"""The message about a master that does not answer: it is stopped, or hangs; the kernel still takes connections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def silent(connection: socket.socket, path: str, seconds: float) -> str:
 
 
 def full(path: str) -> str:
-    """The same of a master whose socket takes no connection, because as many wait there as the kernel holds."""
+    """The same for a master whose socket takes no connection, because as many wait there as the kernel holds."""
     from gproc.client.listener import listener_at  # only a silent master needs it
 
     return _told(listener_at(path), path, f"does not answer: it has taken no connection for {CONNECT_S} s")
@@ -37,7 +37,7 @@ def _told(process: tuple[int, int] | None, path: str, what: str) -> str:
 
 
 def _is_stopped(pid: int) -> bool:
-    """By a signal, or a debugger: proc(5)."""
+    """Whether a signal or a debugger has stopped it: proc(5)."""
     from gproc.client.listener import stat_of  # only a silent master needs it
 
     found = stat_of(pid)

@@ -27,7 +27,7 @@ class StackNode:
 
     @property
     def below(self) -> list[StackNode]:
-        """Those of few ranks first."""
+        """The frames below, those of few ranks first."""
         return sorted(self._below.values(), key=lambda node: (len(node.ranks), node.frame))
 
 
@@ -48,7 +48,7 @@ def tree_of(stacks: JobStacks) -> StackNode:
 def groups_of(stacks: JobStacks) -> list[list[int]]:
     """The ranks that have all their threads at the same places, the smallest group first.
 
-    A rank that shows nothing and says why is in none: nobody knows where it is.
+    A rank that shows nothing and says why is in none, because it is not known where it is.
     """
     unknown = _explained(stacks).intersection(without_rows(stacks))
     ranks = ranks_in(stacks.ranks, len(stacks.places))
@@ -84,7 +84,7 @@ def chains_of(root: StackNode) -> Iterator[tuple[int, list[str], StackNode]]:
 
 
 def without_place(stacks: JobStacks) -> list[int]:
-    """The ranks that answer and have no process.  One that says why it shows nothing may have some."""
+    """The ranks that answer and have no process.  A rank that says why it shows nothing may have some."""
     explained = _explained(stacks)
     return [rank for rank in without_rows(stacks) if rank not in explained]
 

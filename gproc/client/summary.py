@@ -34,7 +34,7 @@ def summarise(
 
 
 def conclusion(job: SessionJob) -> tuple[int, list[str]]:
-    """The same of a job that has ended.  Of tasks that the master has handed out it is what became of them."""
+    """The same for a job that has ended.  If the master has handed out its tasks, it says what became of the tasks."""
     if job.concluded is not None:
         return job.concluded[0], list(job.concluded[1])
     return summarise(job.places, job.outcomes, job.missing, naming=job.naming)

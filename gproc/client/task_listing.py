@@ -35,5 +35,5 @@ class WholeList:
             )
 
     def data(self) -> bytes:
-        """As it is sent."""
+        """The list as it is sent."""
         return b"".join(self._records)

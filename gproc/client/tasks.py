@@ -69,7 +69,7 @@ class TasksNotRun(GprocError):
 
 
 class TaskSource(Protocol):
-    """Where tasks come from."""
+    """A source of tasks."""
 
     may_wait: bool
     """Whether `take` may take any time.  Then each task is sent before the next one is taken."""

@@ -19,14 +19,14 @@ from gproc.client.tree import TreeInfo
 from gproc.errors import GprocError, MasterSilent
 
 FRESH_S: Final = 1.0
-"""An answer of the master is good for this long, whoever asks."""
+"""Seconds for which an answer of the master is used again, for all that ask."""
 
 ENDED_FRESH_S: Final = 30.0
 """The master reads ended jobs from its records, thousands of them: so they are asked for when a job has ended, or the
 last answer is this old."""
 
 FOLLOWED_MAX: Final = 64
-"""Jobs whose output is followed at once, by all who look."""
+"""The most jobs whose output is followed at once, for all that look."""
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Look(msgspec.Struct, frozen=True):
 
 
 class Watching:
-    """One for all who look.  socket: the master's; None: as `gproc.connect` finds it.
+    """One for all that look.  socket: the master's; None: as `gproc.connect` finds it.
 
     log: is told when the master does not answer any more, and when it answers again.
     """
@@ -66,7 +66,7 @@ class Watching:
         A master that is silent is given HELLO_S.  From then on this says so at once, until the master answers again.
         """
         if self._last is None or time.monotonic() - self._at_s >= FRESH_S:
-            # A task of its own: who looks may go away, and the next one may not begin to wait anew.
+            # A task of its own: a viewer may go away, and the next one must not begin to wait anew.
             self._asking = self._asking or asyncio.ensure_future(self._refresh())
             in_trouble = self._last is not None and self._last.tree is None
             done, _ = await asyncio.wait({self._asking}, timeout=FRESH_S if in_trouble else None)
@@ -97,7 +97,7 @@ class Watching:
     async def follow(self, job: str, nodes: str | None = None) -> AsyncIterator[Event]:
         """What a job writes, from the first byte that is kept, until it ends.
 
-        The job goes on if nobody follows it any more.  Raises: GprocError.
+        The job goes on if it is not followed any more.  Raises: GprocError.
         """
         if self._followed >= FOLLOWED_MAX:
             raise GprocError(f"the output of {FOLLOWED_MAX} jobs is followed already: look at fewer at once")

@@ -18,7 +18,7 @@ class Admitted:
     """A job that runs below this node, and on it if it has a `program`.
 
     refused: why no program of it will ever begin here: its ticket was here before, is too old, or is for other nodes.
-    What was refused once stays refused, because the node signs that.  Nodes below may run one.
+    A refused job stays refused, because the node signs the refusal.  Nodes below may still run a program of it.
     """
 
     def __init__(self, ticket: Ticket, words: JobWords, refused: TrustError | None) -> None:

@@ -1,7 +1,7 @@
 """When a node whose parent runs, but has no way to the master, looks for one itself.  Pure: times are arguments.
 
 A rack master that is cut off from the nodes above it still has its links to those below.  It tells them so, again and
-again, and a child that reaches the master leaves it.  If the master itself is gone, nobody reaches it, and racks stay
+again, and a child that reaches the master leaves it.  If the master itself is gone, no child reaches it, and racks stay
 together: a node leaves its parent only when it has the connection to the master that it will use.
 """
 
@@ -10,18 +10,19 @@ from __future__ import annotations
 from typing import Final
 
 TELL_S: Final = 1.0
-"""How often a node that is cut off tells those below."""
+"""Seconds between two messages by which a node that is cut off tells the nodes below."""
 
 FRESH_S: Final = 2.5
-"""For how long the parent's word holds: it may have a way again, and does not say so."""
+"""Seconds for which such a message of the parent counts: the parent may have a way again, and does not say so."""
 
 FIRST_PAUSE_S: Final = 2.0
 LONGEST_PAUSE_S: Final = 15.0
-"""Between two tries: each costs the master a handshake."""
+"""Seconds between two tries: each costs the master a handshake."""
 
 CONFIRM_S: Final = 2.5
 """A master that was away for a while is reached by parent and child alike.  The parent dials every 2 s, so it is given
-that time, and once more for each parent above it; but not at first, if it has just found out that nobody answers."""
+that time, and as much for each parent above it; but not at first, if it has just found out that the master does not
+answer."""
 
 
 class Detour:

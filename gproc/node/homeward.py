@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 FIRST_PAUSE_S: Final = 5.0
-"""A parent that dies again and again does not draw its children to and fro faster than this."""
+"""Seconds: children do not go to and fro faster than this if their parent dies again and again."""
 
 LONGEST_PAUSE_S: Final = 600.0
 

@@ -75,7 +75,7 @@ class Leasing:
         lease_s = self._verifier.lease.lease_s
         if self._over():
             log.warning("the master has not answered for %.0f s: jobs end here", lease_s)
-            # If there is a parent again, it may have sent these jobs just now.  Those below still have parts of them,
+            # If there is a parent again, it may have sent these jobs just now.  Nodes below still have parts of them,
             # and the master sends all jobs once more to a node that joins.
             self._uplink.abandon(f"jobs have ended here, because the master had not answered for {lease_s:.0f} s")
 

@@ -27,7 +27,7 @@ class NodeServices(Protocol):
         """How a program ended, as this run of the slave signs it."""
 
     def output_gone(self, ticket: Ticket, rank: int, stream: int, size: int) -> OutputGone:
-        """So much of an output stream is not here any more, as this run of the slave signs it."""
+        """How much of an output stream is not here any more, as this run of the slave signs it."""
 
     async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
         """The bundle of a job; None if the job has none.  `tell` is called with the progress of a large one.
@@ -39,7 +39,7 @@ class NodeServices(Protocol):
         """Wait until it is this user's turn to have a program started."""
 
     def take_turn(self, uid: int, *, heavy: bool) -> bool:
-        """Whether it is this user's turn now, because nobody else has one or waits for one."""
+        """Whether it is this user's turn now, because no other user has one or waits for one."""
 
     def spawn(
         self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd,

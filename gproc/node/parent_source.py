@@ -24,7 +24,7 @@ NOT_NEEDED: Final = "no job of this node needs the bundle any more"
 
 
 class ParentSource:
-    """What the parent is asked for.  A new parent refuses a bundle until it has sent a job with it."""
+    """Asks the parent for chunks.  A new parent refuses a bundle until it has sent a job with it."""
 
     def __init__(
         self, fetcher: BundleFetcher, source: Source, uplink: Uplink, jobs: Mapping[int, RelayedJob]
@@ -54,7 +54,7 @@ class ParentSource:
             self._fetcher.on_source_back(bundle)
 
     def let_go(self, request: Request) -> None:
-        """A job is over here.  Nobody waits for the rest of its bundle, if it was the last with it."""
+        """A job is over here.  If it was the last one with its bundle, the rest of the bundle is not needed."""
         bundle = b"" if request.bundle is None else request.bundle.digest
         if self._fetcher.is_fetching(bundle) and not self._is_needed(bundle):
             self._fetcher.on_unavailable(self._source, bundle, NOT_NEEDED)

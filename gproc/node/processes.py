@@ -1,11 +1,11 @@
 """The processes of one job on this node, as /proc has them: what each thread does, and where it is in the kernel.
 
-Trust: nobody but this node's own launcher says where to look.  A process counts if it descends from the job's first
+Trust: only this node's own launcher says where to look.  A process counts if it descends from the job's first
 process: in a PID namespace each does, and a shim is the parent of all orphans.  No file outside of /proc is opened.
 
-A process may end and another one get its number while this looks.  So what a pass over /proc has found is looked at
-again from the top, through a handle of each process's directory, and counts if it began at the same moment as before.
-Then it was there all the time, and so those that named it as their parent meant it.
+A process may end and another one get its number while this looks.  So each process that a pass over /proc has found is
+looked at again, from the top, through a handle of its directory, and counts if it began at the same moment as before.
+Then it was there all the time, so the processes that name it as their parent mean this one.
 
 The kernel shows its stack (proc_pid_stack(5)) to root alone, and to others in which of its functions a thread waits.
 """
@@ -28,7 +28,7 @@ PROCESSES_MAX: Final = 512
 THREADS_MAX: Final = 2048
 
 LOOK_S: Final = 0.5
-"""How long this looks at most, once it has a list of all processes: a node may be busy with what it is asked about."""
+"""The most seconds that this looks, once it has a list of all processes: the job in question may keep the node busy."""
 
 DEPTH_MAX: Final = 16
 """Programs that started one another, before a process that is shown."""
@@ -45,7 +45,7 @@ _ENTRIES: Final = frozenset({
 
 
 class ThreadSeen(NamedTuple):
-    """state: the kernel's letter.  wchan: the kernel's function in which it waits; "" if nobody says.
+    """state: the kernel's letter.  wchan: the kernel's function in which it waits; "" if the kernel does not say.
 
     kernel: its stack there, the outermost function first; () if it may not be read.
     inner: its number in the job's own PID namespace.

@@ -193,7 +193,7 @@ class Program:
             self._report()
 
     def acknowledge(self, taken: Acknowledged) -> None:
-        """The master has so much of a stream: that need not be kept any more, and the program may write as much.
+        """The master has this much of a stream: it need not be kept any more, and the program may write as much.
 
         Raises: TicketRefused if the master did not sign it.
         """
@@ -217,7 +217,7 @@ class Program:
             self._signal(signal.SIGKILL)
 
     def _end_for_forged_input(self, reason: str, size: int) -> None:
-        """Somebody between the master and this node has changed the input: the program gets none of it, and ends."""
+        """A relay between the master and this node has changed the input: the program gets none of it, and ends."""
         log.warning("job %d: %s", self.ticket.job, reason)
         self._forged = Refused(f"{reason}; its program was ended")
         self._relayed.credit_from_downstream(self, size)
@@ -271,7 +271,7 @@ class Program:
             self._terminal = stdio.outputs[frames.STDOUT]
 
     def _host_tasks(self, root: Root | None, run: Run) -> None:
-        """Instead of one program many run, for tasks that come by standard input."""
+        """Run many programs instead of one, for tasks that come by standard input."""
         from gproc.node.tasks import TaskHost  # most nodes never have any
 
         host = TaskHost(

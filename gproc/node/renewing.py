@@ -33,7 +33,7 @@ AGAIN_S: Final = 60.0
 """The most seconds until a question that had no answer is asked again."""
 
 AGAIN_PART: Final = 12
-"""Or so many times in the life of a certificate, if that is less: in tests it is."""
+"""Or this many questions in the life of a certificate, if the time between them is then less, as in tests."""
 
 
 class Renewing:

@@ -1,7 +1,7 @@
 """Notices jobs that this node only relayed, and that no way of the master leads through any more.  Pure.
 
-Nobody says here that such a job is over: its release goes another way.  When a node has another parent, the master
-sends all jobs of it and of those below again, before it answers the second question for a lease.
+This node does not hear that such a job is over, because the release goes another way.  When a node has another parent,
+the master sends all jobs of it and of the nodes below again, before it answers the second question for a lease.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Stranded:
     def heard(
         self, live: Collection[int], admitted: Mapping[int, Runnable], relayed: Mapping[int, OnAWay]
     ) -> frozenset[int]:
-        """A lease has come.  live: the jobs that it names.  The others are this node's.  Returns those to let go of."""
+        """A lease has come.  live: the jobs that it names.  The others are this node's.  Returns the jobs to drop."""
         over = [job for job, here in admitted.items() if job not in live and not here.runs_here]
         now = frozenset(job for job in over if relayed[job].is_stranded)
         twice = now & self._before

@@ -37,7 +37,7 @@ AGAIN_S: Final = 60.0
 """The most seconds until a question that had no answer is asked again."""
 
 REJOIN_S: Final = 5.0
-"""Over so many seconds do nodes join anew when the old keys have ended: not all at once."""
+"""Seconds over which nodes spread their joining anew when the old keys have ended."""
 
 HERE: Final = "a certificate of the cluster's new keys is here; the present one is shown until the old keys end"
 ANEW: Final = "joining anew with a certificate of the cluster's new keys"

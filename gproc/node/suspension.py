@@ -1,6 +1,6 @@
 """A program that is stopped and continued, as a shell does it with Ctrl-Z, fg and bg.
 
-SIGTSTP alone does not stop it.  A program of a job leads a session of its own, in which nobody does job control: its
+SIGTSTP alone does not stop it.  A program of a job leads a session of its own, in which no shell does job control: its
 process group is orphaned, and there the kernel discards SIGTSTP unless the program catches it (setpgid(2), signal(7)).
 So SIGSTOP follows, which nothing can catch, after a time for those that have something to do before they stop.
 """

@@ -93,13 +93,14 @@ class JobTaker:
         link.send(self._voice.refused(self._verifier.session, run, shown_text(str(error))))
 
     def _not_taken(self, link: Link, run: Run, ranks: list[int], error: GprocError) -> None:
-        """What came is not the master's word, or not for now.  It may yet come as it should, so nothing is signed."""
+        """The job is not signed by the master, or not for now.  It may still come as it should, so the refusal is not
+        signed."""
         self.log_refusal(error)
         # A parent that names millions would have each answered; an honest one names nodes that are below it.
         for rank in ranks[: NODES_BELOW_MAX + 1]:
             link.send(RankEnded(run.job, rank, None, shown_text(str(error))))
 
     def log_refusal(self, error: GprocError) -> None:
-        """The parent has passed on what the master did not sign, or not for this node and now."""
+        """The parent has passed on something that the master did not sign, or did not sign for this node and now."""
         if self._refusals.may_log(self._uplink.where, time.monotonic()):
             log.warning("refused from %s: %s", self._uplink.where, error)

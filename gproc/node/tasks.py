@@ -61,7 +61,8 @@ GRACE_S: Final = 1.0
 """Seconds between SIGTERM and SIGKILL when a task's time is up, as for a job."""
 
 TOGETHER_S: Final = 0.02
-"""Reports wait so long for others while tasks wait here: each message costs every hop some 0.1 ms.  A node gets more
+"""Seconds for which reports wait for others while tasks wait here: each message costs every hop some 0.1 ms.  A node
+gets more
 work before it has less than `gproc.tasks.site.LEFT_S`."""
 
 SHORT_OF: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT})
@@ -140,7 +141,7 @@ class TaskHost:
         self._input_ended = True
 
     def credit(self, size: int) -> None:
-        """So much of what was reported need not be kept any more."""
+        """This many bytes of the reports need not be kept any more."""
         had_none = self._credit <= 0
         self._credit += size
         if had_none and self._credit > 0:
@@ -204,7 +205,7 @@ class TaskHost:
             self._report(TasksReturned(numbers, recalled))
 
     def _fail(self, reason: str) -> None:
-        """The client broke the protocol: nothing more is done for it."""
+        """The client broke the protocol: do nothing more for it."""
         if not self._failure:
             log.warning("job %d: its tasks end: %s", self._ticket.job, reason)
             self._failure = shown_text(reason)
@@ -299,7 +300,7 @@ class TaskHost:
 
     def _read_some(self) -> None:
         for handle, _events in self._readable.poll(0):
-            # What was read before may have ended another task.
+            # The output that was read before may have ended another task.
             if (running := self._by_handle.get(handle)) is not None and self._credit > 0:
                 self._read(running, handle)
                 if not running.pipes:

@@ -41,7 +41,8 @@ NO_ANSWER_S: Final = 2.0
 """A master's machine that has not even taken a connection for this long is out of reach."""
 
 PLACE_WITHIN_S: Final = 15.0
-"""Within which the master gives an adopted node its place again.  In a busy tree of 5,000 nodes that takes seconds."""
+"""Seconds within which the master gives an adopted node its place again.  In a busy tree of 5,000 nodes that takes
+seconds."""
 
 
 class UplinkOwner(Protocol):

@@ -2,8 +2,9 @@
 
 Trust: both read what the process has in its memory, and files of its choice.  So they never have root's rights over
 it: they run as the user whose job it is, and only for processes that have no other user's rights.  They cannot gain
-rights (no_new_privs), write no file, and have bounds on time, memory and output.  A tool counts only if nobody but
-root can exchange it.  They look at processes by their number, so what they say is dropped if that has become another's.
+rights (no_new_privs), write no file, and have bounds on time, memory and output.  A tool counts only if no user but
+root can exchange it.  The tools look at processes by number, so their answer is dropped if that number has become
+another process's.
 
 py-spy does not stop the process; gdb does, for a second or more, so it is used only if the user asks for it.
 """
@@ -137,7 +138,7 @@ def _objection(
 
 
 def tool_named(name: str) -> str | None:
-    """The path of a tool that nobody but root can exchange; None if there is none."""
+    """The path of a tool that only root can exchange; None if there is none."""
     for directory in TOOL_DIRECTORIES:
         path = os.path.realpath(os.path.join(directory, name))
         if os.access(path, os.X_OK) and _is_roots(path):
@@ -177,7 +178,7 @@ def _asked(tool: str, path: str, process: ProcessSeen, caller: Caller, until_s: 
 
 
 def _run(words: tuple[str, ...], caller: Caller, timeout_s: float) -> bytes | None:
-    """What a tool writes, without all rights but the caller's; None if it fails."""
+    """What a tool writes, run with the caller's rights alone; None if it fails."""
     groups = ",".join(map(str, caller.groups))
     guard = (str(caller.uid), str(caller.gid), groups, str(int(timeout_s) + 1))
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What a slave signs: how programs ended, and by the key of its certificate, who it is."""
+"""What a slave signs: how programs ended, and, by the key of its certificate, its own identity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the master keeps of jobs on its disk: a record of each, and the output of those that nobody may be looking at.
+"""What the master keeps of jobs on its disk: a record of each, and the output of jobs that may have no client.
 
 Takes jobs and their output as they come; gives back records by number or name, and output while it still grows.  Below
 one directory of the master's user and nowhere else.

@@ -29,7 +29,7 @@ VERSION: Final = 1
 """PRAGMA user_version."""
 
 ROOM_BYTES: Final = 64 << 10
-"""A disk with less has no room for the database and its log."""
+"""Bytes: a disk with less has no room for the database and its log."""
 
 SECONDS_OF_DAY: Final = 86_400
 
@@ -215,7 +215,7 @@ class JobDatabase:
         return numbers
 
     def numbers(self) -> set[int]:
-        """Of all jobs."""
+        """The numbers of all jobs."""
         with self._explained():
             return {number for [number] in self._connection.execute("select number from jobs")}
 

@@ -101,7 +101,7 @@ def rank_end(entry: SpoolEntry) -> RankEnd:
 
 
 class Gap(NamedTuple):
-    """So many bytes of a stream of a rank are missing at this place."""
+    """This many bytes of a stream of a rank are missing at this place."""
 
     rank: int
     stream: int

@@ -42,7 +42,7 @@ class InputFiles:
         os.makedirs(place, 0o700, exist_ok=True)
 
     def go_on(self, numbers: Collection[int]) -> dict[int, list[InputPart]]:
-        """What a former master has left of these jobs, but for those of which it could not keep all; all else is
+        """What a former master has left of these jobs, except of jobs of which it could not keep all; all else is
         removed."""
         marks = {number: self._lacking(number) for number in numbers}
         found = {number: self._parts(number) for number, mark in marks.items() if not os.path.exists(mark)}
@@ -82,7 +82,7 @@ class InputFiles:
     def remove(self, job: int) -> None:
         self._at.pop(job, None)
         for path in (self._path(job, 0), self._path(job, 1), self._lacking(job)):
-            with contextlib.suppress(OSError):  # what stays takes room alone
+            with contextlib.suppress(OSError):  # a file that stays only takes room
                 os.unlink(path)
 
     def _parts(self, job: int) -> list[InputPart]:

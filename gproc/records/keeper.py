@@ -23,13 +23,13 @@ T = TypeVar("T")
 FILE: Final = "jobs.db"
 
 TOGETHER_S: Final = 0.1
-"""Between a change and its way to the disk: most jobs are shorter, and are written once instead of twice."""
+"""Seconds between a change and its way to the disk: most jobs are shorter, and are written once instead of twice."""
 
 NUMBERS: Final = 1000
-"""So many numbers are reserved at a time, on the disk, before the first of them is used.  A crash skips the rest."""
+"""How many numbers are reserved at a time, on the disk, before the first of them is used.  A crash skips the rest."""
 
 PRUNED_S: Final = 60.0
-"""Between two looks for records that are not kept any longer."""
+"""Seconds between two looks for records that are not kept any longer."""
 
 WAITING_MAX: Final = 100_000
 """Records that wait for a disk that takes none; the oldest are dropped then."""
@@ -170,7 +170,8 @@ class RecordKeeper:
         return await self._in_thread(work)
 
     def submit(self, work: Callable[[], object]) -> None:
-        """Do other work for the disk in the same thread.  Nobody waits for it, or hears that it failed."""
+        """Do other work for the disk in the same thread.  The caller does not wait for it, and does not hear if it
+        fails."""
         self._thread.submit(work)
 
     def run_now(self, work: Callable[[], T]) -> T:
@@ -190,7 +191,7 @@ class RecordKeeper:
             self._thread.submit(self._close, [noted.record() for noted in self._waiting.values()]).result()
         except GprocError as error:
             log.error("%s", error)
-        # A job may be on its way to its record still: what it notes now was written above, or nobody asks for it.
+        # A job may still be on its way to its record: what it notes now was written above, or is not needed.
         self._ended = True
         self._waiting, self._nodes = {}, {}
         self._thread.shutdown()

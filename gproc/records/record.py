@@ -14,7 +14,7 @@ from gproc.request.outcome import Lost, Outcome
 from gproc.request.spec import Action
 
 KeptState = Literal["running", "ended", "lost"]
-"""lost: it ran when its master ended, so nobody knows how some of its programs ended."""
+"""lost: it ran when its master ended, so it is not known how some of its programs ended."""
 
 LAST: Final = "last"
 """The name of a user's newest job."""
@@ -78,7 +78,7 @@ class KeptJob(msgspec.Struct, frozen=True, kw_only=True):
     action: Action = "run"
 
     def outcomes(self) -> dict[int, Outcome]:
-        """By rank."""
+        """The outcomes by rank."""
         runs = ((each.outcome, first, last) for each in self.endings for first, last in each.ranks)
         return {rank: outcome for outcome, first, last in runs for rank in range(first, last + 1)}
 

@@ -4,7 +4,7 @@ A master that crashed left its session as it was.  If the next one has the same 
 and the machine was not restarted meanwhile, it goes on with that session: its nodes, its numbers and its clock.  A
 master that ends cleanly notes that its session has ended: nodes that were cut off then hear it from a later one.
 
-The file is written before what it says is used, so it survives the end of the process.  It is not synced: a restart of
+The file is written before its numbers are used, so they survive the end of the process.  It is not synced: a restart of
 the machine begins a new session anyway, because CLOCK_BOOTTIME is another one then.
 """
 
@@ -29,7 +29,7 @@ log = logging.getLogger("gproc")
 FILE: Final = "session"
 
 NUMBERS: Final = 100_000
-"""So many numbers of grants and tickets are reserved at a time: a crash skips the rest."""
+"""How many numbers of grants and tickets are reserved at a time: a crash skips the rest."""
 
 LEASES_S: Final = 2.0
 """How far ahead the end of all leases is noted, so that not each lease costs a write."""

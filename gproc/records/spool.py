@@ -21,10 +21,10 @@ FILE_BYTES: Final = 4 << 20
 """A file is not continued from this size on: a bound drops whole files."""
 
 FILES_MIN: Final = 32
-"""Into so many files at least the space of a user is cut."""
+"""The least number of files into which the space of a user is cut."""
 
 TOLD_S: Final = 60.0
-"""Between two lines of the log about output that was dropped."""
+"""Seconds between two lines of the log about output that was dropped."""
 
 READ_BYTES: Final = 512 << 10
 """A read holds one entry at least."""
@@ -66,7 +66,7 @@ class _Job:
         self.ended = False
         self.positions = Positions()
         self.lacks_positions = False
-        """Whether they have changed by what was dropped and is on no disk."""
+        """Whether dropped output, which is on no disk, has changed them."""
         self.problem = ""
 
 
@@ -184,7 +184,7 @@ class SpoolFiles:
         return used + size <= self._bounds.each_bytes and together + size <= self._bounds.all_bytes
 
     def _make_room(self, number: int, job: _Job, index: int, size: int) -> None:
-        """Remove old output so that so much more fits: first of this user, then of all."""
+        """Remove old output so that this much more fits: first of this user, then of all users."""
         job.sizes.setdefault(index, 0)  # so that this file counts as the one that is written
         used, together = self._used.get(job.uid, 0), sum(self._used.values())
         if (over := used + size - self._bounds.each_bytes) > 0:
@@ -204,7 +204,7 @@ class SpoolFiles:
                 os.unlink(self._path(file.job, file.part))
             except FileNotFoundError:
                 pass
-            except OSError:  # a disk that can only be read: it takes room still
+            except OSError:  # a disk that can only be read: the file still takes room
                 continue
             if not job.ended:
                 job.problem = job.problem or _FULL

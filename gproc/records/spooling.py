@@ -14,7 +14,7 @@ from gproc.records.spool import Batch, SpoolEnd, SpoolFiles, SpoolReader
 from gproc.request.outcome import Outcome
 
 BATCH_BYTES: Final = 8 << 20
-"""Written at a time: others who wait for the thread wait for so much."""
+"""Bytes that are written at a time: other work for the thread waits for that long."""
 
 
 class JobSpool:
@@ -36,7 +36,7 @@ class JobSpool:
         self._readers: dict[Callable[[], None], None] = {}
 
     def add(self, rank: int, stream: int, offset: int, data: bytes, taken: Callable[[], None]) -> None:
-        """Output.  taken: called when it is on the disk or was dropped: the programs may write as much again."""
+        """Take output.  taken: called when it is on the disk or was dropped: the programs may write as much again."""
         self._spools.add(self, packed(SpoolEntry(rank, stream, offset, time.time(), data)), taken)
 
     def finish(self, rank: int, outcome: Outcome, sizes: tuple[int, int]) -> None:
@@ -138,7 +138,7 @@ class Spools:
             self._writing = None
 
     def _take(self) -> tuple[Mapping[JobSpool, Batch], list[Callable[[], None]], Collection[JobSpool]]:
-        """What is written next, by job; whom to tell when it is; and the jobs of which it is the last."""
+        """What is written next, by job; the callbacks for when it is written; and the jobs of which it is the last."""
         entries: dict[JobSpool, list[bytes]] = {}
         told: list[Callable[[], None]] = []
         size = count = 0

@@ -44,7 +44,7 @@ class KeptPiece(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class KeptEnd(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """A task has ended.  slot 0: nobody knows where it ran."""
+    """A task has ended.  slot 0: it is not known where it ran."""
 
     number: int
     line: int

@@ -1,8 +1,8 @@
-"""A node whose parent is gone becomes the child of one above it: who may, and by which number.  Pure.
+"""A node whose parent is gone becomes the child of a node above it: which node may, and by which number.  Pure.
 
 The child shows its grant, which the master signed for this run of it.  Its place stays what the grant says, so people
-call it by the same name; only its route changes.  Because a node takes in only those whose places are below its own,
-no route can lead in a circle, and no node can draw others to itself that were not below it before.
+call it by the same name; only its route changes.  A node takes in only nodes whose places are below its own.  So no
+route can lead in a circle, and no node can draw others to itself that were not below it before.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def is_at_home(place: Place, own: Place) -> bool:
 
 
 def adopted_numbers() -> Iterator[int]:
-    """The numbers of one node's adopted children.  None comes twice: what was sent to one that has left, and is still
-    on its way, must not reach another one, which would run the other's part of a job."""
+    """The numbers of one node's adopted children.  No number comes twice.  A message to a child that has left may still
+    be on its way: it must not reach another child, which would run the former's part of a job."""
     return itertools.count(ADOPTED_FROM)
 
 

@@ -2,7 +2,7 @@
 
 So what all children of a parent have alike goes over one of their links.  An announcement stands in the place of the
 output that it announces, and the child goes on at once: nothing waits here for the answer.  The child keeps the bytes
-until then.  They count for the windows of its job as if they had been sent, and these bound them.
+until then.  They count for the windows of its job as if they had been sent, so the windows bound them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A certificate names a host.  If the locale places hosts by their names (kane, a TOML file, ...), the host has that place
 and no other.  If it does not, a host has one place at a time, the one that it asks for first.  Several slaves may share
-the certificate of their parent's machine: who has that key has the parent's too.
+the certificate of their parent's machine, because a slave that has that key has the parent's too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gproc.locales import Locale, Options, Parent, Placement, Role
 from gproc.nodespec import LEVELS_MAX, Place
 
 NODES_BELOW_MAX: Final = 16_384
-"""Nodes below one child of the master: one that announces more is not to be believed."""
+"""The most nodes below one child of the master.  A child that announces more is not believed."""
 
 LEAST_BELOW: Final = 64
 """What a child of any node may announce."""
@@ -99,7 +99,7 @@ class Belonging:
 
 
 def placed_by(locale: Locale, cmd_port: int) -> Callable[[str], Placement | None]:
-    """Asks a locale about hosts, without anybody's switches."""
+    """Asks a locale about hosts, without the switches of a process."""
 
     def placed(name: str) -> Placement | None:
         try:

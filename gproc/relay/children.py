@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gproc")
 
 HURRY_S: Final = 10.0
-"""Seconds that a connection may take to say who it is, if another waits for its place.  An honest one takes some
+"""Seconds that a connection may take to identify itself, if another one waits for its place.  An honest one takes some
 milliseconds of this process's time, but of 640 slaves that start on two processors each waits for its own."""
 
 
@@ -96,7 +96,7 @@ class Child(Receiver[ChildToParent]):
         self.ended = False
         """Whether it has said that it ends, and that nothing runs on it any more."""
         self.renewals = Allowance(RENEWALS_AT_ONCE, RENEWAL_S, time.monotonic())
-        """Questions for certificates that are passed on for it and those below it."""
+        """Bounds the questions for certificates that are passed on for it and for the nodes below it."""
         self.slow = False
         """Whether it was slow in the last large broadcast that it took part in."""
         self._owner = owner
@@ -137,7 +137,7 @@ class Child(Receiver[ChildToParent]):
 
     def on_message(self, link: Link, message: ChildToParent) -> None:
         if self.membership.state is ChildState.JOINING:
-            # What it announces below itself is told to the nodes above after it itself, and they judge it by that.
+            # The nodes above must hear of this child first, because they judge by it what it announces below itself.
             self._early.add(message)
         elif link is not self._bulk:
             self._owner.child_said(self, message)
@@ -177,7 +177,7 @@ class Child(Receiver[ChildToParent]):
         self._move(ConnectionLost(reason, bulk=False))
 
     def dismiss(self, reason: str) -> None:
-        """It may be no child any more, and hears why."""
+        """Drop the child, and tell it why."""
         if self.membership.state is not ChildState.GONE:
             self.link.send(messages.Shutdown(reason))
             self.link.end(reason)
@@ -245,7 +245,7 @@ class Children:
         self._by_token: dict[bytes, Child] = {}
         self._door: Door[str] = Door(shares.newcomers(), neighbourhood_of, self._greet, self._log_repeated, HURRY_S)
         self._nodes: Turns[str, Link] = Turns(shares.nodes())
-        """The connections that have said who they are."""
+        """The connections that have identified themselves."""
         self._refusals = Refusals()
 
     def listen(self, host: str, port: int) -> None:
@@ -264,7 +264,7 @@ class Children:
         return iter(list(self.by_id.values()))
 
     def free_id(self, kept: Collection[int] = ()) -> int:
-        """The lowest id that no child has.  kept: those that are free and kept for others."""
+        """The lowest id that no child has.  kept: free ids that are kept for other nodes."""
         number = 1
         while number in self.by_id or number in kept:
             number += 1
@@ -314,7 +314,7 @@ class Children:
             connection.close()
 
     async def _introduce(self, connection: socket.socket, near: str, newcomer: _Newcomer, link: Link) -> None:
-        """Let a connection in when it has said who it is.
+        """Let a connection in when it has identified itself.
 
         Raises: GprocError, OSError if it may not come in.
         """

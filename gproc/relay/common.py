@@ -2,8 +2,8 @@
 
 The parent keeps the last long output of a job, whichever child sent it.  A child announces its own by digests
 (`relay.announcing`); the parent takes from what it keeps, and asks for the rest.  If another child has been asked for
-the same, it waits for that one; not for longer than ANSWER_S, and if that child goes away, it asks.  So nothing is
-ever taken as said that is not here whole.
+the same, the parent waits for that child.  After ANSWER_S, or if that child goes away, it asks this one.  So output
+counts as said only if it is here whole.
 
 An announcement has its place among what comes over a link: what comes after it waits until its bytes are here.
 """
@@ -31,19 +31,21 @@ from gproc.wire.merging import (
 S = TypeVar("S")
 
 POOL_BYTES: Final = 4 << 20
-"""Kept of one job: nodes may be so far apart in what they say."""
+"""Bytes that are kept of one job: its nodes may be so far apart in what they say."""
 
 PAUSED_POOL_BYTES: Final = 512 << 10
-"""While nodes say different things: enough to find that those who keep step say the same again."""
+"""Bytes that are kept while nodes say different things: enough to notice that nodes in step say the same again."""
 
 ANSWER_S: Final = 0.5
-"""A child waits at least so long for what another one was asked for, and at most twice: that one may be slow."""
+"""Seconds for which a child waits for what another one was asked for: at least so long, at most twice, because the
+other may be slow."""
 
 PROBED_BYTES: Final = 2 << 20
-"""If nothing that was announced last was known, and it was so much: the nodes of this job say different things."""
+"""If this many bytes were announced, and none of them was known, the nodes of this job say different things."""
 
 PAUSE_BYTES: Final = 16 << 20
-"""Then each child sends so much before it announces again: what is announced costs a digest at both ends."""
+"""Then each child sends this many bytes before it announces again, because an announcement costs a digest at both
+ends."""
 
 QUEUED_MAX: Final = 1 << 16
 """Messages of one child behind an announcement.  Of its windows, 1 MiB for each stream, references of 64 bytes each
@@ -53,11 +55,12 @@ QUEUED_ENDS_BYTES_MAX: Final = 32 << 20
 """Ends of ranks among them: each rank has one, of some 250 bytes.  Windows do not count these."""
 
 DIGESTS_MAX: Final = 64
-"""Kept of one piece: a STDIO frame has 32 parts; who asks for others gets them calculated."""
+"""Digests that are kept of one piece: a STDIO frame has 32 parts.  Digests of other parts are calculated when they are
+asked for."""
 
 LOST_MAX: Final = 1024
 """A child that forgets a job loses what it has announced of it by then, once until the next Run: three windows of 1 MiB
-hold 768 announcements of 4 KiB.  One that has lost more announces what it does not have."""
+hold 768 announcements of 4 KiB.  A child that has lost more announces what it does not have."""
 
 Later = Callable[[float, Callable[[], None]], object]
 """Calls a function in so many seconds."""
@@ -154,7 +157,8 @@ class CommonOutput(Generic[S]):
         self._coming: dict[PartKey, _Announced[S]] = {}
         """Which announcement a part was asked for of."""
         self._waiting: dict[PartKey, list[_Announced[S]]] = {}
-        """Those that wait for a part that another child was asked for: each by the first one that it lacks."""
+        """The announcements that wait for a part that another child was asked for, each under the first part that it
+        lacks."""
         self._is_timed = False
         self._unknown_bytes = 0
         """What was announced since the last part that was known."""
@@ -162,7 +166,7 @@ class CommonOutput(Generic[S]):
         self._ends_bytes: dict[S, int] = {}
         """Of the ends that have come behind an announcement since nothing waited."""
         self._lost: dict[S, int] = {}
-        """How many announcements each has lost since it was sent the last Run."""
+        """How many announcements each child has lost since it was sent the last Run."""
 
     def note(self, stream: int, offset: int, data: bytes | memoryview) -> None:
         """A child has said this."""
@@ -177,7 +181,8 @@ class CommonOutput(Generic[S]):
         self._pool.note(stream, pooled)
 
     def holds_back(self, source: S) -> bool:
-        """Whether what comes from it is to wait.  Raises: PeerError if it broke the protocol, which shows late."""
+        """Whether what comes from this child has to wait.  Raises: PeerError if it broke the protocol, which may show
+        late."""
         if source in self._faults:
             raise PeerError(self._faults[source])
         return source in self._queues
@@ -239,7 +244,7 @@ class CommonOutput(Generic[S]):
                 self._answer(source, announced.answer)
 
     def left(self, source: S) -> None:
-        """It is gone, with all that is not here."""
+        """The child is gone, and what it has announced and not brought is gone with it."""
         self._queues.pop(source, deque()).clear()
         self._ends_bytes.pop(source, None)
         self._faults.pop(source, None)
@@ -283,7 +288,8 @@ class CommonOutput(Generic[S]):
         return PAUSE_BYTES if self._unknown_bytes >= PROBED_BYTES else 0
 
     def _close(self, announced: _Announced[S]) -> None:
-        """Its bytes are here, or will not come: let those go on that wait for them, and what stands behind it."""
+        """The bytes of an announcement are here, or will not come: what waits for them, and what stands behind it, goes
+        on."""
         source = announced.source
         mine = self._open.get(source, {})
         mine.pop(announced.said.serial, None)

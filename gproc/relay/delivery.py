@@ -18,7 +18,7 @@ from gproc.wire.credit import MAX_WINDOW_BYTES, quantum
 from gproc.wire.frames import FILES, STDERR, STDOUT
 
 KEPT_BYTES: Final = MAX_WINDOW_BYTES
-"""The most that a node keeps of one stream.  A program that is ahead of the master by so much waits."""
+"""The most bytes that a node keeps of one stream.  A program that is so far ahead of the master waits."""
 
 ACKNOWLEDGED_BYTES: Final = quantum(KEPT_BYTES)
 """The master acknowledges a stream in such steps: a short output needs no acknowledgement before its job's end.  If a
@@ -111,14 +111,16 @@ class KeptOutput:
         return freed
 
     def rewind(self, offset: int) -> int:
-        """Send again what comes after this offset.  Nothing is let go: only the master's signed word does that.
+        """Send again what comes after this offset.  No byte is dropped: only the master's signed acknowledgement does
+        that.
 
-        Returns from where on that is: after the offset, if a master has had more."""
+        Returns the offset of the first byte that is sent: it is larger if a master has had more.
+        """
         self._sent = min(self._end, max(self._begin, offset))
         return self._sent
 
     def _at(self, offset: int) -> bytes:
-        """What was read at once and holds this offset, from there on."""
+        """The piece that was read at once and holds this offset, from there on."""
         if offset == self._end - len(self._kept[-1]):
             return self._kept[-1]
         begin = self._begin
@@ -132,8 +134,8 @@ class KeptOutput:
 class ReceivedOutput:
     """All output streams of one job, at the master.
 
-    What is acknowledged is what has come; or if output is kept on the disk (`keep_all`), what is there, so that a crash
-    of the master loses none.  Files that a job brings back are for its client alone, and never kept.
+    It acknowledges what has come.  If output is kept on the disk (`keep_all`), it acknowledges what is on the disk, so
+    that a crash of the master loses none.  Files that a job brings back are for its client alone, and never kept.
     """
 
     def __init__(self, window_bytes: int = KEPT_BYTES) -> None:
@@ -144,7 +146,8 @@ class ReceivedOutput:
         self._finished: set[int] = set()
         self._acknowledged: dict[tuple[int, int], int] = {}
         self._let_go: dict[tuple[int, int], int] = {}
-        """What nodes were told to let go of before output was kept, and is not on the disk yet: up to where."""
+        """By stream, the offset up to which nodes were told to drop output before output was kept, and which is not on
+        the disk yet."""
 
     def have(self, rank: int, stream: int) -> int:
         """How many bytes of this stream are here."""
@@ -164,7 +167,7 @@ class ReceivedOutput:
 
     @property
     def is_kept(self) -> bool:
-        """Whether all that nodes were told to let go of is on the disk."""
+        """Whether all output that nodes were told to drop is on the disk."""
         return self._kept is not None and not self._let_go
 
     def began_at(self, rank: int, stream: int, offset: int) -> None:

@@ -1,4 +1,5 @@
-"""What a child says before its second connection is open, and it is a child: it is kept until then, within bounds."""
+"""What a newcomer says before its second connection is open: it is kept, within bounds, until the newcomer is a
+child."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ EARLY_BYTES_MAX: Final = 32 << 20
 
 
 class EarlyWords:
-    """Raises PeerError for what has no place there: a child has no job yet, and nobody has asked it for anything."""
+    """Raises PeerError for a message that has no place there: a newcomer has no job yet, and this node has asked it for
+    nothing."""
 
     def __init__(self) -> None:
         self._said: list[ChildToParent] = []
@@ -30,7 +32,7 @@ class EarlyWords:
             case Ping() | Goodbye():
                 pass
             case Load():
-                return  # all were asked, this one too, and nobody waits for the answer of a node that is not there yet
+                return  # the question went to all, also to this newcomer, and its answer is not waited for
             case _:
                 raise PeerError(f"{type(message).__name__} before it has opened its bulk connection")
         self._bytes += len(frame(message))
@@ -39,6 +41,6 @@ class EarlyWords:
         self._said.append(message)
 
     def take(self) -> list[ChildToParent]:
-        """All of it, in order.  It is here no more."""
+        """Take all of it, in order."""
         said, self._said, self._bytes = self._said, [], 0
         return said

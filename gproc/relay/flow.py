@@ -79,7 +79,7 @@ class Outlet(Generic[S]):
     def resume(self, window_bytes: int) -> list[tuple[S, int]]:
         """There is another reader.  What waits is dropped: its sources send it again.
 
-        Returns what is to be paid for it, when the sources know from where on they send.
+        Returns the credit to give back to each source, when the sources know from which offset they send.
         """
         self._credit = self._window_bytes = window_bytes
         self.frame_bytes = quantum(window_bytes)
@@ -164,8 +164,8 @@ class Inlet(Generic[S]):
         self._held = False
 
     def hold(self, held: bool) -> None:
-        """held: a node below cannot be reached now, so nobody gets more than `spare_bytes`: what is kept must hold what
-        it lacks."""
+        """held: a node below cannot be reached now, so no reader gets more than `spare_bytes`: what is kept must
+        include what that node lacks."""
         if not held:
             self._passed_held_bytes = 0
         self._held = held
@@ -186,7 +186,7 @@ class Inlet(Generic[S]):
         self._pump()
 
     def blocks(self) -> list[InputBlock]:
-        """Those that are kept, and those that wait."""
+        """The blocks that are kept, and those that wait."""
         return [*self._kept, *self._queue]
 
     def restore(self, blocks: Iterable[InputBlock]) -> None:
@@ -221,7 +221,7 @@ class Inlet(Generic[S]):
         self._not_owed = sum(len(block.data) for block in self._queue)
 
     def replace_blocks(self, sign: Callable[[InputBlock], InputBlock]) -> None:
-        """Those that are kept or wait get another signature."""
+        """Sign the blocks that are kept or wait once more."""
         self._queue = deque(map(sign, self._queue))
         self._kept = deque(map(sign, self._kept))
         self._repeated = {reader: deque(map(sign, blocks)) for reader, blocks in self._repeated.items()}

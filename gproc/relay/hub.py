@@ -138,7 +138,7 @@ class Hub(ABC):
         id = self._number_for(join)
         present = [(child.id, child.node.name) for child in self.children]
         if why := self.belonging.objection(join.node.name, id, present):
-            # Not final: a certificate that was elsewhere may be free in a moment, and a locale can be corrected.
+            # Not final: a certificate that is in use elsewhere may be free in a moment, and a locale can be corrected.
             raise JoinRefused(why, final=False)
         return id
 
@@ -239,7 +239,7 @@ class Hub(ABC):
                 assert_never(message)
 
     def _arrived(self, child: Child, change: Arrived) -> None:
-        """A node is there, far below.  Raises: PeerError if that is beyond belief."""
+        """A child announces a node far below.  Raises: PeerError if it announces more than it may."""
         if self._level + len(change.route) > LEVELS_MAX:
             raise PeerError(f"it announced a node deeper than {LEVELS_MAX} levels")
         if change.route not in self.tree:
@@ -325,7 +325,7 @@ class Hub(ABC):
     ) -> list[Downstream]:
         """A job that is here already, on a new way: for this node itself, or for some below it.
 
-        Returns to whom it was sent.
+        Returns the children that it was sent to.
         """
         parts = dict(own)
         for child, branch in self._parts(run.branch.children).items():
@@ -339,7 +339,7 @@ class Hub(ABC):
         return {child: branch for child, branch in children if child is not None and child.present}
 
     def revoke(self, signed: messages.Signed) -> bool:
-        """Pass a list of revoked certificates on to all, and let those go that it names.
+        """Pass a list of revoked certificates on to all children, and drop the children that it names.
 
         Returns whether it is a new one.  Raises: TicketRefused if the master did not sign it.
         """

@@ -194,7 +194,7 @@ class Membership:
         self._jitter = jitter or random.Random()
         self._pause_s = RETRY_S
         self._complaints: dict[int, str] = {}
-        """Of each way, the last one since there was a parent."""
+        """The last refusal of each way since there was a parent."""
 
     @property
     def state(self) -> SlaveState:
@@ -204,7 +204,7 @@ class Membership:
         """Raises: IllegalMove."""
         self._machine.move(event)
         if self.state is SlaveState.LEAVING:
-            return []  # what was on its way when it was told to end
+            return []  # these events were on their way when the slave was told to end
         match event:
             case Welcomed(id):
                 self.id = id
@@ -219,7 +219,8 @@ class Membership:
             case DialFailed():
                 return self._failed(event)
             case ParentLost(reason) if self.state is SlaveState.ORPHANED and not self._granted_here:
-                # It let us in, but nothing came of it: perhaps it is too busy, and must not be dialled at once again.
+                # The parent let us in, but the master gave no place: perhaps the parent is too busy, so do not dial it
+                # again at once.
                 return [Suspend(), *self._failed(DialFailed(reason))]
             case ParentLost(reason) if self.state is SlaveState.ORPHANED:
                 lost = self.ways[self.way]
@@ -233,7 +234,7 @@ class Membership:
                 return []
 
     def know(self, ways: tuple[str, ...]) -> None:
-        """The master has said who else may be the parent.  ways: as the attribute."""
+        """The master has named the other nodes that may be the parent.  ways: as the attribute."""
         now = self.ways[self.way]
         self.ways = ways
         self.way = ways.index(now) if now in ways else 0
@@ -253,7 +254,7 @@ class Membership:
 
     @property
     def patience_s(self) -> float:
-        """How long the node that is dialled next may take to let us in, in seconds, if there are others to try.
+        """Seconds for which the node that is dialled next may take to let us in, if there are others to try.
 
         It grows with each round: on a busy network all of them may be slow.
         """

@@ -21,7 +21,7 @@ LARGE_BYTES: Final = 128 << 10
 """Tickets from this size on are large: an ordinary environment has some 5 KB."""
 
 MORE_BYTES: Final = 8 << 20
-"""So much more memory is worth the time.  A copy of 200 MB leaves less than that."""
+"""Bytes of free memory that are worth the time to give them back.  A copy of 200 MB leaves less than that."""
 
 PAUSE_S: Final = 1.0
 """Seconds after the end of a job: others that end meanwhile are cleared away with it."""
@@ -30,8 +30,8 @@ PAUSE_S: Final = 1.0
 class _Size(NamedTuple):
     """In bytes.  private: resident memory without files' and shared pages; freed: what the C library has free.
 
-    Memory may be both.  After it was given back, `freed` is as before; after it was used and is free once more,
-    `private` is.
+    Memory may count in both.  Memory that was given back leaves `freed` as it was.  Memory that is used and free once
+    more leaves `private` as it was.
     """
 
     private: int

@@ -5,8 +5,8 @@ last output of a job that it has sent to its parent, and the parent keeps it: bo
 What another rank says alike is sent as a reference (`wire.merging.SameOutput`), which the parent replaces by the bytes
 before anything else sees them.  Credit, offsets, acknowledgements and digests count those bytes as if they had come.
 
-It is a matter of one link: after a change of parent both ends begin with nothing.  Bytes are compared, not digests.
-What several children of one parent have alike is the matter of `relay.announcing` and `relay.common`.
+This concerns one link: after a change of parent, both ends begin with nothing.  Bytes are compared, not digests.
+`relay.announcing` and `relay.common` handle what several children of one parent have alike.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from gproc.wire.merging import AnnounceOutput, SameOutput
 from gproc.wire.offer import MergeOffer
 
 LINK_BYTES: Final = 4 << 20
-"""What one parent keeps of one job for one child: nodes may be so far apart in what they say."""
+"""Bytes that a parent keeps of one job for one child: its nodes may be so far apart in what they say."""
 
 JOB_BYTES: Final = 8 << 20
-"""What it keeps of one job for all children: half of what one stream of a job may have waiting at a hop."""
+"""Bytes that it keeps of one job for all children: half of what one stream of a job may have waiting at a hop."""
 
 LEAST_BYTES: Final = 64
 """A reference takes some 25 bytes, as does the head of a STDIO frame: shorter output is sent, and not kept."""
 
 CANDIDATES_MAX: Final = 16
-"""Different outputs of an offset that one is compared with."""
+"""Different outputs of one offset with which a new output is compared."""
 
 TRIES_MAX: Final = 16
-"""How often a frame is looked at after something in it that nobody else has said: then the rest is sent."""
+"""How many times a frame is searched on after a part that is new: then the rest of it is sent."""
 
 PIECES_MAX: Final = 4096
 """Kept for one link and job: each costs 200 bytes besides its data."""
@@ -95,7 +95,7 @@ class Recent(Generic[P]):
         self._drop_oldest()
 
     def keep_at_most(self, most_bytes: int) -> None:
-        """From now on it is another number of bytes."""
+        """Keep this number of bytes from now on."""
         self._most_bytes = most_bytes
         self._drop_oldest()
 
@@ -156,7 +156,7 @@ class SentOutput:
                 continue
             tries += 1
             if alike.size >= LEAST_BYTES:
-                # What stands before it is sent first, which may push out what it is like: so look again.
+                # The bytes before it are sent first.  That may push out the piece that it equals, so look again.
                 at += alike.begin
                 said += self._plain(frame, rank, stream, offset, data, plain, at)
                 plain = at
@@ -170,7 +170,7 @@ class SentOutput:
     def _plain(
         self, frame: bytes, rank: int, stream: int, offset: int, data: bytes, begin: int, end: int
     ) -> Iterator[bytes | AnnounceOutput]:
-        """What nobody else has said: these bytes of a frame."""
+        """Send these bytes of a frame, which no other rank has said."""
         if begin == end:
             return
         part = data[begin:end]
@@ -184,7 +184,7 @@ class SentOutput:
             yield frames.stdio_frame(self._job, rank, stream, offset + begin, part)
 
     def _longest(self, stream: int, offset: int, data: bytes) -> _Alike:
-        """What another piece has there too: from the first byte on, else at its end.
+        """The part that another piece has there too: from the first byte on, else at its end.
 
         Most pieces that differ do so in their first and in their last bytes, so these are looked at first.
         """
@@ -230,7 +230,8 @@ class KeptForLink:
             self._recent.note((rank, stream), SentPiece(rank, offset, bytes(data)))
 
     def bytes_of(self, same: SameOutput) -> memoryview | None:
-        """What a reference stands for; None: that was lost.  Raises: PeerError if it is none of what is kept."""
+        """The bytes for which a reference stands; None: they were lost.  Raises: PeerError if they are not among those
+        that are kept."""
         key = (same.of, same.stream)
         for piece in self._recent.covering(key, same.offset):
             begin = same.offset - piece.offset

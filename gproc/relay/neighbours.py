@@ -1,4 +1,4 @@
-"""What a relayed job talks to: the link that it came from, its parts below, and at the master what is received."""
+"""The neighbours of a relayed job: the link that it came from, its parts below, and at the master its receipt."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Receipt(Protocol):
         """How a rank has ended; None: this is not its end, because something is still to come, or came already."""
 
     def skip(self, gone: OutputGone) -> bool:
-        """Go on behind output that nobody has any more.  Returns whether it was not here."""
+        """Go on behind output that no process has any more.  Returns whether the output was missing here."""
 
     def is_finished(self, rank: int) -> bool: ...
 

@@ -42,7 +42,7 @@ class _Waiting(Receiver[JoinAnswer]):
 
     def on_message(self, link: Link, message: JoinAnswer) -> None:
         if self.answer.done():
-            return  # nobody waits for it any more: the attempt was given up, and the link ends
+            return  # the attempt was given up, so the answer is not needed, and the link ends
         self.answer.set_result(message)
         link.receiver = self._then
 
@@ -53,7 +53,7 @@ class _Waiting(Receiver[JoinAnswer]):
 
 
 class Dialer:
-    """Connects this slave to its parent, or to one above it if that is gone.  The name is checked every time.
+    """Connects this slave to its parent, or to a node above if the parent is gone.  The name is checked every time.
 
     ways: the nodes that may be its parent, as "host:port": its own parent first.
     master: the way that is the master; before the first grant it may be any parent.
@@ -74,7 +74,8 @@ class Dialer:
         return tuple(self._nodes)
 
     def know(self, ancestors: Iterable[Ancestor], now: str) -> None:
-        """Who else may be the parent, by the master's word: the best first.  now: who is, by whatever address."""
+        """Set the nodes that may be the parent, as the master has named them, the best first.  now: the address of
+        the present parent."""
         nodes, self.master = {self._home: self._nodes[self._home]}, self._home
         for ancestor in ancestors:
             host, _, port = ancestor.address.rpartition(":")

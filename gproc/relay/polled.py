@@ -1,4 +1,4 @@
-"""What a child may answer to a poll: loads that nobody has asked for are not passed on.  Pure."""
+"""What a child may answer to a poll: loads that were not asked for are not passed on.  Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Polled:
         self._left = 0
 
     def ask(self, serial: int, nodes: int) -> None:
-        """It was asked for its load, and for those of the nodes below it: so many in all."""
+        """The child was asked for its load and those of the nodes below it: this many in all."""
         self._serial, self._left = serial, 2 * nodes + SLACK
 
     def may_answer(self, serial: int, count: int) -> bool:

@@ -45,7 +45,7 @@ class RunOfNode(NamedTuple):
 
 
 class JobReceipt(ReceivedOutput):
-    """runs: by rank; None: its node is gone.  forged: for each rank whose end or output somebody has changed, how."""
+    """runs: by rank; None: its node is gone.  forged: for each rank whose end or output was changed on the way, how."""
 
     def __init__(
         self, job: int, request: Request, signer: JobSigner, runs: Sequence[RunOfNode | None],
@@ -55,16 +55,16 @@ class JobReceipt(ReceivedOutput):
         self._streams = streams_of(request)
         self.forged: dict[int, str] = {}
         self.not_there: set[int] = set()
-        """The ranks that the job did not get to, by the word of their own nodes."""
+        """The ranks that the job did not get to, as their own nodes have said."""
         self.speak_for_themselves: set[int] = set()
         """The ranks whose nodes were this master's children when it sent them the job."""
         self.sent_again: set[int] = set()
         """The ranks that were sent the job before: they may have it although the present way does not take it."""
         self._not_taken: dict[int, str] = {}
-        """Those whose way has said so since it was looked at, and why."""
+        """The ranks whose way has refused the job since the last look, and why."""
         self._tries: dict[int, int] = {}
         self._told = False
-        """Whether the log says that somebody makes up what is gone of its output."""
+        """Whether the log already says that a node on the way makes up gaps in its output."""
         self._job = job
         self._signer = signer
         self._runs = runs
@@ -131,8 +131,9 @@ class JobReceipt(ReceivedOutput):
     def _was_not_taken(self, rank: int, reason: str) -> Finished | None:
         """A node on the way, or the rank's own, did not take a Run.
 
-        Any of them can say so, and pass the job on.  It may have taken it before that, or take it behind that.  So it
-        ends nothing, unless the node itself says it on its own connection, of a job that it was not sent before.
+        Any node on the way can say so and still pass the job on, and the rank's node may have taken the job before, or
+        take it later.  So this ends nothing, unless the node itself says it on its own connection, about a job that it
+        was not sent before.
         """
         why = f"the job did not get there: {shown_text(reason)}"
         if rank in self.speak_for_themselves and rank not in self.sent_again:
@@ -142,7 +143,7 @@ class JobReceipt(ReceivedOutput):
         return None
 
     def refusal(self, rank: int) -> WayRefusal | None:
-        """What the way of a rank has said since this was asked; None: it has not refused its job meanwhile."""
+        """The refusal that came by the way of a rank since the last call; None: the job was not refused meanwhile."""
         if rank not in self._not_taken:
             self._tries.pop(rank, None)
             return None

@@ -91,7 +91,7 @@ class RelayedJob:
 
     @property
     def is_stranded(self) -> bool:
-        """Whether no way leads through here any more: nobody sends it from above, or none below has a part in it."""
+        """Whether no way leads through here any more: no upstream sends the job, or no downstream has a part in it."""
         return isinstance(self.upstream, Nowhere) or not self._downstreams
 
     def gives(self, bundle: bytes, downstream: Downstream) -> bool:
@@ -285,7 +285,7 @@ class RelayedJob:
                 self._outlets[stream].pay(downstream, size)
             case SameOutput(_, rank, stream, offset, size):
                 if (same := self._kept[downstream].bytes_of(item)) is None:
-                    self._outlets[stream].pay(downstream, size)  # lost too: its node sends it again
+                    self._outlets[stream].pay(downstream, size)  # this output is lost too: its node sends it again
                 else:
                     self._pass_on(downstream, rank, stream, offset, same)
             case OutputGone():
@@ -299,7 +299,7 @@ class RelayedJob:
             return
         kept = self._kept.get(downstream)
         if kept is None or kept.offer.epoch != same.epoch:
-            # It is of a time before the present Run, after which its node sends everything again that is not here.
+            # It was sent before the present Run, after which its node sends everything again that is not here.
             self._outlets[same.stream].pay(downstream, same.size)
         else:
             self._in_order(downstream, same)
@@ -342,7 +342,7 @@ class RelayedJob:
             self._send_finished(rank)
 
     def lose(self, lost: Finished) -> None:
-        """At the master: nothing more comes of a rank.  What has come of it goes first, as before any end."""
+        """At the master: nothing more comes from a rank.  What has come goes first, as before any end."""
         if self._receipt is not None and not self._receipt.is_finished(lost.rank):
             self._receipt.finish(lost.rank)
             self._held[lost.rank] = lost

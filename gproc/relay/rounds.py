@@ -1,7 +1,7 @@
-"""The work of several users, in turn by user: who has much of it waits for it, and nobody else does.
+"""The work of several users, in turn by user: a user with much work waits, and the others do not.
 
 A job with megabytes of environment costs master and node tens of milliseconds each.  One user can have dozens of them
-begin at a time (`gproc.service.accounts`), and in the order in which they come everybody else's job would wait for all.
+begin at a time (`gproc.service.accounts`), and without turns the job of another user would wait for all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Rounds:
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[int, deque[tuple[asyncio.Future[None], bool]]] = OrderedDict()
-        """By uid, whose turn is next first."""
+        """The waiting tasks by uid; the user whose turn is next comes first."""
         self._granting = False
         self._pausing: asyncio.TimerHandle | None = None
         self._last = -1
@@ -52,7 +52,8 @@ class Rounds:
         await turn
 
     def take(self, uid: int, *, heavy: bool) -> bool:
-        """Take a turn now, if nobody has one or waits for one.  Returns whether the caller has it, as of `turn`."""
+        """Take a turn now, if no other task has one or waits for one.  Returns whether the caller has it, as of
+        `turn`."""
         if self._granting or self._waiting:
             return False
         self._begin(uid, heavy)

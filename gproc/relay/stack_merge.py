@@ -24,7 +24,7 @@ def ranges_of(ranks: Iterable[int]) -> Ranks:
 
 
 def within(ranges: Ranks, allowed: Sequence[int]) -> list[int]:
-    """Those of the allowed ranks, which are sorted, that lie in a range.  Ranges that are in no order end it."""
+    """The allowed ranks that lie in a range; the allowed ranks are sorted.  Ranges that are in no order end it."""
     found: list[int] = []
     last = -1
     for first, end in ranges:

@@ -1,4 +1,4 @@
-"""The log's lines about nodes that come and go: so many of each host, because a host can come and go without end."""
+"""Bounds the log's lines about nodes that come and go, for each host, because a host can come and go without end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ LINE_S: Final = 1.0
 """Seconds until one more."""
 
 HOSTS_MAX: Final = 20_000
-"""Of others the count begins anew: certificates are of hosts, so nobody has many names."""
+"""Hosts whose lines are counted; for others the count begins anew.  Certificates are of hosts, so one host cannot have
+many names."""
 
 
 class TreeLog:
@@ -27,7 +28,7 @@ class TreeLog:
         self._clock_s = clock_s
         self._allowed: OrderedDict[str, Allowance] = OrderedDict()
         self._told: set[str] = set()
-        """The hosts of which the log has said that not all is there."""
+        """The hosts of which the log has said that it leaves lines out."""
 
     def say(self, level: int, host: str, text: str, *words: object) -> None:
         """host: the name in the certificate of the node of which this speaks.  text, words: as of logging.Logger."""

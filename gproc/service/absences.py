@@ -1,4 +1,4 @@
-"""The nodes that were in the tree and are not now, although nobody stopped them.  Pure: each time is an argument.
+"""The nodes that were in the tree and are not now, although they were not stopped.  Pure: each time is an argument.
 
 A slave that was ended on purpose, by `gproc stop` or a signal, says so, and is not missed.
 """
@@ -15,14 +15,14 @@ from gproc.shown import shown_text
 from gproc.wire.messages import AbsentNode
 
 ABSENT_MAX: Final = 20_000
-"""So many are remembered; those that went first are forgotten first."""
+"""The most nodes that are remembered; the node that went first is forgotten first."""
 
 GROUPS_MAX: Final = 20
-"""So many reasons are named to one client; the nodes of all others are one group more."""
+"""The most reasons that one client is told; the nodes of all other reasons make one more group."""
 
 
 class Absences:
-    """By place: as of `Registry`, a place has one node.  Those that went last come last."""
+    """By place, because a place has one node, as in `Registry`.  The node that went last comes last."""
 
     def __init__(self) -> None:
         self._by_place: dict[Place, tuple[Node, float, str]] = {}
@@ -35,14 +35,14 @@ class Absences:
             del self._by_place[next(iter(self._by_place))]
 
     def end(self, place: Place) -> None:
-        """A node of this place is there, or nobody is expected there any more."""
+        """A node of this place is there, or no node is expected there any more."""
         self._by_place.pop(place, None)
 
     def places(self) -> list[Place]:
         return sorted(self._by_place)
 
     def since(self, past_s: float) -> list[Place]:
-        """Of the nodes that went after this time."""
+        """The nodes that went after this time."""
         latest = takewhile(lambda each: each[1][1] > past_s, reversed(self._by_place.items()))
         return [place for place, _ in latest]
 
@@ -60,7 +60,7 @@ class Absences:
         return tuple(rows)
 
     def groups(self, places: Iterable[Place]) -> tuple[tuple[str, float, str], ...]:
-        """Those of these places that are absent, by reason: nodes, folded; since when the first; why."""
+        """The absent nodes of these places, by reason: the nodes, folded; when the first of them went; the reason."""
         by_reason: dict[str, list[tuple[Place, float]]] = {}
         for place in places:
             if (known := self._by_place.get(place)) is not None:

@@ -1,4 +1,4 @@
-"""What each user has at the master, in bytes of its memory: the one place that counts it and bounds it."""
+"""Counts and bounds what each user takes of the master's memory, in bytes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Bounds(msgspec.Struct, frozen=True):
 
     @property
     def spare_bytes(self) -> int:
-        """What a user's lists leave free: the connection of a client ends if there is no room for its next frame."""
+        """Bytes that a user's lists leave free, because the connection of a client ends if there is no room for its
+        next frame."""
         return min(1 << 20, self.each_bytes // 8)
 
 

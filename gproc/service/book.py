@@ -82,7 +82,7 @@ def open_records(place: str, limits: PolicyLimits, *, goes_on: bool = False) -> 
 
 
 def bounds_of_spools(limits: PolicyLimits, disk: os.statvfs_result) -> SpoolBounds:
-    """Without a word of the policy: 1 GiB of each user, and 8 GiB or a tenth of the disk for all."""
+    """The bounds if the policy does not name them: 1 GiB for each user, and 8 GiB or a tenth of the disk for all."""
     usual = SpoolBounds()
     each, together = limits.user_spool_mib, limits.all_spool_mib
     most = min(usual.all_bytes, disk.f_blocks * disk.f_frsize // 10) if together is None else together << 20
@@ -102,8 +102,8 @@ def record_of(live: LiveJob) -> KeptJob:
     ended = is_all_kept(live)
     outcomes = job.outcomes
     if live.spool is not None and not ended:
-        # The spool says how the others ended, behind their output, which may not be on the disk yet.  What no node says
-        # again stands here too: a full disk drops what goes into the spool, and then such a rank would begin.
+        # The spool says how the others ended, behind their output, which may not be on the disk yet.  Ends that no node
+        # can say again stand here too: a full disk drops what goes into the spool, and then such a rank would begin.
         own = live.spool.ended
         outcomes = {rank: outcome for rank, outcome in outcomes.items() if rank not in own or is_given_up(outcome)}
     return KeptJob(

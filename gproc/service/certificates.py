@@ -1,4 +1,5 @@
-"""What the master does for certificates while it runs: it tells all nodes who is revoked, and renews what will end."""
+"""What the master does for certificates while it runs: it tells all nodes which are revoked, and renews those that will
+end."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ EARLY_PART: Final = 1 / 2
 """A certificate is renewed when at most this part of its life is left; nodes ask at a third."""
 
 SUCCESSORS_MAX: Final = 8
-"""Certificates that are given for one: a slave that is started again before it could use one asks for another."""
+"""The most successors of one certificate: a slave that is started again before it could use one asks for another."""
 
 REMEMBERED_MAX: Final = 20_000
 """Certificates whose successors are remembered: 300 bytes each."""

@@ -35,7 +35,7 @@ class Chosen(NamedTuple):
 
 
 class NodesAreDrained(GprocError):
-    """Somebody asks by number for nodes that take no new jobs."""
+    """A request names nodes by number that take no new jobs."""
 
 
 class Selected(NamedTuple):

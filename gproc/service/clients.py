@@ -56,7 +56,7 @@ UNREAD_REFUSALS_BYTES: Final = 256 << 10
 """Refusals that wait for a client that does not read: those of some thousand requests."""
 
 UNREAD_S: Final = 10.0
-"""Seconds in which a client reads such an answer: its user's other commands may wait for that."""
+"""Seconds that a client has to read such an answer, because its user's other commands may wait for that."""
 
 BACKLOG: Final = 1024
 """Connections that the kernel holds until we accept them."""
@@ -70,7 +70,7 @@ WELCOME: Final = frames.preface(frames.CHANNEL_CLIENT)
 TOO_MANY: Final = messages.frame(
     Dismissed("too many connections of its user are open and wait already: let some commands end first")
 )
-"""What a client is told that may not even wait for its turn."""
+"""The answer to a client that may not even wait for its turn."""
 
 
 class _Question(NamedTuple):
@@ -83,7 +83,7 @@ class _Question(NamedTuple):
 class Client(Receiver[ClientToMaster]):
     """One connection of a client.
 
-    jobs: those that it started and did not leave.  views: by number, what it sees of others.
+    jobs: the jobs that it started and did not leave.  views: by number, what it sees of other jobs.
     """
 
     direction = CLIENT_TO_MASTER
@@ -92,8 +92,8 @@ class Client(Receiver[ClientToMaster]):
         self, service: JobService, inquiries: TreeInquiries, account: Account, traffic: Traffic,
         refused: Callable[[str], None], ended: Callable[[str], None],
     ) -> None:  # fmt: skip
-        """refused: called with the reason if it is dropped before its first request.  ended: if that is for what it
-        sends later.
+        """refused: called with the reason if the client is dropped before its first request.  ended: called if it is
+        dropped later.
         """
         self.account = account
         self.jobs: dict[int, LiveJob] = {}
@@ -103,7 +103,7 @@ class Client(Receiver[ClientToMaster]):
         self.looking: set[asyncio.Task[None]] = set()
         self._gathered = GatheredInput(self._give_input, lambda reason: self.on_fault(self.link, reason))
         self._unread_bytes = 0
-        """Refusals that were sent since it last had read most of what waits for it."""
+        """Refusals that were sent since the client last had read most of what waits for it."""
         self._caller: Caller | None = None
         self._service = service
         self._tree = inquiries
@@ -213,7 +213,8 @@ class Client(Receiver[ClientToMaster]):
         link.end(reason)
 
     def refuse(self, refusal: messages.Rejected) -> None:
-        """Tell it that something is not done.  A client that asks on and on, and does not read that, is dropped."""
+        """Tell the client that something is not done.  If it asks again and again, and does not read the answers, it is
+        dropped."""
         if self.link.ending:
             return
         frame = messages.frame(refusal)
@@ -225,7 +226,7 @@ class Client(Receiver[ClientToMaster]):
 
     def on_lost(self, link: Link, reason: str) -> None:
         if not self.spoken.is_set():
-            if not link.left:  # else it only wanted to know whether we are here
+            if not link.left:  # else the client only wanted to know whether the master is here
                 self._refused(reason)
             self.spoken.set()
         self._gathered.flush_all()
@@ -284,7 +285,7 @@ class Clients:
         return [listener.path for listener in self._listeners]
 
     async def _look_after(self) -> None:
-        """Make a socket again that somebody has removed, who tidied /tmp: no command would find this master."""
+        """Make a socket again that was removed, as by a cleaner of /tmp: without it, no command finds this master."""
         while True:
             await asyncio.sleep(LOOK_S)
             for index, listener in enumerate(self._listeners):

@@ -1,9 +1,10 @@
-"""Jobs that go on although their master has crashed: what is kept of them, and how the next master has them again.
+"""Jobs that go on although their master has crashed: what is kept of them, and how the next master takes them over.
 
 A job can go on if it needs no client and its output is kept: it was detached, or has `--on-disconnect=detach`.  Then
-the master acknowledges only what is on its disk, and tells nodes that a job is over only when its end is there too.
-The next master takes the job as it would take one none of whose nodes can be reached now: as each of them comes back,
-it gets the same Run once more, with the bytes that are in the spool.
+the master acknowledges only what is on its disk, and tells nodes that a job is over only when its end is on the disk
+too.
+The next master treats such a job as one whose nodes cannot be reached: as each node comes back, it gets the same Run
+once more, with the bytes that are in the spool.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Interrupted(NamedTuple):
 
 
 def interrupted_jobs(keeper: RecordKeeper, files: SpoolFiles, inputs: InputFiles) -> list[Interrupted]:
-    """Those that the last master has left, and that go on.  What cannot be read is lost.  Raises: OSError."""
+    """The jobs that the last master has left, and that go on.  Jobs that cannot be read are lost.  Raises: OSError."""
     jobs = []
     parts = inputs.go_on([record.number for record, _ in keeper.interrupted])
     for record, data in keeper.interrupted:
@@ -63,7 +64,7 @@ def interrupted_jobs(keeper: RecordKeeper, files: SpoolFiles, inputs: InputFiles
         except (OSError, ValueError) as error:
             log.error("job %d cannot go on: %s", record.number, error)
             keeper.lose([record])
-            inputs.remove(record.number)  # also the mark that some of it was lost: not before the record is there
+            inputs.remove(record.number)  # it also marks lost input: not before the record is there
             continue
         jobs.append(Interrupted(record, life, ticket, found, end, parts[record.number]))
     return jobs
@@ -165,7 +166,7 @@ def add_ends(live: LiveJob, interrupted: Interrupted) -> None:
 
 
 def is_given_up(outcome: Outcome) -> bool:
-    """Whether the master has said that nothing runs there and nothing will: no node can say so again."""
+    """Whether the master has said that nothing runs there and nothing will: no node can say that again."""
     match outcome:
         case Killed(_, started):
             return not started
@@ -176,7 +177,7 @@ def is_given_up(outcome: Outcome) -> bool:
 
 
 def skip_gone(live: LiveJob, gone: OutputGone) -> None:
-    """Nobody has this output any more: the disk was full, so that it was not kept, and then a master crashed."""
+    """This output exists no more: the disk was full, so it was not kept, and then a master crashed."""
     rank, stream, size = gone.rank, gone.stream, gone.bytes
     log.warning("job %d: %s: part of its output was not kept", live.job.number, format_path(live.job.places[rank]))
     if live.spool is not None:

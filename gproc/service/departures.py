@@ -85,7 +85,7 @@ class Departures:
             self._spawn(self._hold(live, live.job.request.bundle))
 
     def leave(self, client: Client, live: LiveJob) -> None:
-        """Its client wants to leave it.  That it says so again changes nothing."""
+        """The client wants to leave the job.  To say so again changes nothing."""
         if live not in self._leaving:
             self._leaving.add(live)
             self._spawn(self._let_go(client, live))
@@ -112,7 +112,7 @@ class Departures:
             await self._secure(live)
             await live.all_is_here()
             if client.link.lost or live.job.over:
-                return  # the client that has heard all ends has nothing to leave, and nobody would end a spool now
+                return  # the client has heard all ends, and a spool would never end
             self.keep_output(live)
             self.keep_input(live)
             live.detach()
@@ -132,9 +132,9 @@ class Departures:
         live.let_go()
 
     async def _all_is_kept(self, live: LiveJob) -> None:
-        """Wait until what nodes were told to let go of, and the input that they may lack, is on the disk.
+        """Wait until the output that nodes were told to drop, and the input that they may lack, is on the disk.
 
-        Nobody may take the job for one that goes on before."""
+        Before that, the job must not count as one that goes on."""
         if not may_outlive(live.job.request):
             return
         assert live.spool is not None

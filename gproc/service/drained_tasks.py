@@ -11,7 +11,8 @@ from gproc.wire.job_messages import NodesDrained
 
 
 def tell_of_drained(lives: Iterable[LiveJob], places: Sequence[Place]) -> None:
-    """Have whoever hands out tasks of these jobs, the master or a client, leave these nodes out from now on."""
+    """Tell the process that hands out tasks of these jobs, the master or a client, to leave these nodes out from now
+    on."""
     for live in lives:
         if live.job.request.action != "map" or not any(live.job.runs_at(place) for place in places):
             continue

@@ -1,4 +1,4 @@
-"""The nodes that take no new jobs because somebody who may said so, over restarts of the master too.
+"""The nodes that take no new jobs because a user who may do so has drained them.  They are kept on the disk.
 
 A node is known by its place and its host: the next slave that gets this place on another host takes jobs.
 """
@@ -58,7 +58,7 @@ class Draining:
         self._rows = {(Place(row.place), row.host): row for row in rows}
 
     def drain(self, nodes: Iterable[Node], uid: int, reason: str, now_s: float) -> None:
-        """These nodes take no new jobs.  Who is drained already keeps its date.  now_s: Unix time.
+        """These nodes take no new jobs.  A node that is drained already keeps its date.  now_s: Unix time.
 
         Raises: GprocError if that cannot be kept, and then nothing has changed; UsageError if there are too many.
         """
@@ -89,7 +89,8 @@ class Draining:
         return None if row is None else NodeDrained(row.since_s, row.uid, row.reason)
 
     def groups(self, nodes: Iterable[Node]) -> tuple[tuple[str, NodeDrained], ...]:
-        """Those of these nodes that are drained, folded, by who said so and why; since when the first of them is."""
+        """The drained ones among these nodes, folded, by the user and the reason, with the date of the first of
+        them."""
         found: dict[tuple[int, str], list[tuple[float, Place]]] = {}
         for node in nodes:
             if (drained := self.of(node)) is not None:

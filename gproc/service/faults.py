@@ -20,7 +20,7 @@ ALL_GIVEN_UP: Final = "given up: their leases have ended, and so have their prog
 
 
 class _Fault:
-    """lost: the nodes that were lost together and were not reached again; of the others `done` is known."""
+    """lost: the nodes that were lost together and were not reached again; for the other nodes, `done` is known."""
 
     def __init__(
         self, place: Place, host: str, what: str, since_s: float, lost: Collection[Node], below: int, done: str

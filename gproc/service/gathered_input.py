@@ -13,10 +13,10 @@ from typing import Final
 from gproc.errors import PeerError
 
 GATHER_S: Final = 0.005
-"""Between two blocks of one job, if they are small: nobody notices that, and a node checks 200 a second."""
+"""Seconds between two small blocks of one job: too short to be noticed, and a node checks 200 a second."""
 
 WHOLE_BYTES: Final = 16 << 10
-"""So much is no small piece."""
+"""A piece of this many bytes is not small."""
 
 
 class _Pending:

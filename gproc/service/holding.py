@@ -15,7 +15,8 @@ from gproc.records.keeper import RecordKeeper
 from gproc.service.live import LiveJob
 
 HELD_MAX: Final = 256
-"""Each grant names them all, and nodes keep their outcomes.  Of more the oldest are let go."""
+"""The most jobs that are held, because each grant names them all, and nodes keep their outcomes.  If there are more,
+the oldest are released."""
 
 AGAIN_S: Final = 1.0
 """The keeper tries as often."""
@@ -32,7 +33,7 @@ class HeldJobs:
         self._waiting: asyncio.Task[None] | None = None
 
     async def settle(self, live: LiveJob) -> None:
-        """Release it when the disk has what was noted of it.  This waits for a first attempt alone."""
+        """Release the job when the disk has its record.  This waits only for the first attempt."""
         try:
             await self._keeper.written()
         except GprocError:
@@ -56,7 +57,7 @@ class HeldJobs:
             except GprocError:
                 continue
             for live in held:
-                if live in self._jobs:  # it may have been let go meanwhile
+                if live in self._jobs:  # it may have been released meanwhile
                     self._let_go(live)
 
     def _let_go(self, live: LiveJob) -> None:

@@ -108,7 +108,7 @@ class JobRecord:
 
     @cached_property
     def _ranks(self) -> dict[Place, int]:
-        """Made for the first lease of a node that asks: most jobs are shorter."""
+        """Made when the first node asks for a lease, because most jobs are shorter than that."""
         return {place: rank for rank, place in enumerate(self.places)}
 
     def unfinished(self) -> Iterator[Place]:

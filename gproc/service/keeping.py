@@ -1,4 +1,4 @@
-"""What a client that asked for it is told of output that was not kept."""
+"""Tells a client that asked for kept output what was not kept."""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("gproc")
 
 OUT_BYTES_MAX: Final = 2 << 20
-"""Values of tasks of one job that nodes have: of many such jobs all are in the master's memory."""
+"""Bytes of the values of one job's tasks that nodes have at a time: those of all such jobs are in the master's
+memory."""
 
 LINE_CHARACTERS_MAX: Final = 1000
 """Of what is told of tasks at the end."""
@@ -149,7 +150,7 @@ class ListedJob(LiveJob):
     # Orders
 
     def _hand_out_soon(self) -> None:
-        """Together with what else happens now."""
+        """Do it once, together with what else happens now."""
         if not self._handing_out:
             self._handing_out = True
             asyncio.get_running_loop().call_soon(self._hand_out)
@@ -179,7 +180,7 @@ class ListedJob(LiveJob):
             entry = self._entries.popleft()
             try:
                 self.feed.add(entry.number, entry.values)
-            except GprocError as error:  # the client has checked it, but it is the client's word
+            except GprocError as error:  # the client has checked it, but the master does not trust the client
                 self.feed.stop(str(error))
                 return
             wanted = wanted - 1 or self.feed.wanted

@@ -90,9 +90,9 @@ def _bound(path: str) -> Listener:
 
 
 def made_again(former: Listener) -> Listener | None:
-    """A socket in place of one whose entry somebody has removed; None if there is an entry.
+    """A socket in place of one whose entry was removed; None if there is an entry.
 
-    That may be another master's.  bind(2) never replaces one, whoever makes it meanwhile.
+    The entry may be another master's.  bind(2) never replaces an entry, also if it is made meanwhile.
     Raises: GprocError with the obstacle.
     """
     if os.path.lexists(former.path):

@@ -76,12 +76,12 @@ class LiveJob:
         """Whether no client need send any of its bundle any more."""
         self.viewers: set[Viewer] = set()
         self.stdin_credit = job.window_bytes if job.request.stdin else 0
-        """What the client that gives its input may send."""
+        """The credit of the client that gives the job its input."""
         self.input_log: JobInputLog | None = None
         """What keeps its input for another master; None: it is not kept."""
         self.input_ended = False
         self.input_from: object = attached
-        """Whose input and terminal it has; None: nobody's now."""
+        """The client that gives its input and its terminal; None: no client does now."""
         self._credit = SharedCredit()
         self._passed: dict[tuple[int, int], int] = {}
         """How much of each stream its takers have been given."""
@@ -132,7 +132,7 @@ class LiveJob:
             self._has_room(self)
 
     def _drop(self, ranks: Iterable[int], outcome: Outcome) -> None:
-        """These will not have their turn."""
+        """These ranks will not have their turn."""
         for rank in ranks:
             self.unreached.given_up.add(rank)
             self.send(messages.Finished(self.job.number, rank, outcome))
@@ -173,7 +173,7 @@ class LiveJob:
         log.begin([InputPart(block.offset, block.data) for block in self.relayed.input_blocks()])
 
     def restore_input(self, log: JobInputLog | None, parts: Sequence[InputPart]) -> None:
-        """Its nodes may lack this of its input.  log: goes on."""
+        """Its nodes may lack these blocks of its input.  log: goes on."""
         self.input_log = log
         self.input_ended = bool(parts) and not parts[-1].data
         self._input_bytes = parts[-1].offset + len(parts[-1].data) if parts else 0
@@ -184,14 +184,14 @@ class LiveJob:
         self.block_bytes = input_block_bytes(branch.most_below(), self.job.window_bytes)
 
     def lose(self, rank: int, reason: str) -> None:
-        """Its program has ended, nobody knows how; or its node is gone, and it will not begin."""
+        """Its program has ended in an unknown way; or its node is gone, and it will not begin."""
         if self.job.waits(rank):
             self._drop([rank], NotStarted(f"its node was lost while it waited for its turn: {shown_text(reason)}"))
         else:
             self.relayed.lose(messages.Finished(self.job.number, rank, Lost(shown_text(reason))))
 
     def lose_those_without_node(self) -> None:
-        """Their nodes had left when the job began, at this master or at one before it."""
+        """The nodes of these ranks had left when the job began, at this master or at one before it."""
         for rank, run in enumerate(self.runs):
             if run is None and rank not in self.job.outcomes:
                 self.lose(rank, "it left before the job began")
@@ -347,7 +347,7 @@ class LiveJob:
             spool.add(rank, stream, offset, bytes(data), lambda: self._on_disk(spool, rank, stream, offset, size))
 
     def detach(self) -> None:
-        """The client is gone, and the spool goes on taking the output."""
+        """The client is gone, and the spool still takes the output."""
         if self.attached is None:
             return
         if self.input_from is self.attached:
@@ -395,5 +395,5 @@ class LiveJob:
         if self.attached is None:
             return
         if isinstance(message, messages.StageProgress) and not message.complete and self.attached.congested:
-            return  # it would wait in our memory, and the next one says more
+            return  # it would wait in the master's memory, and the next report says more
         self.attached.send(message)

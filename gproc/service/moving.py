@@ -16,25 +16,27 @@ RETURN_S: Final = 2.0
 """A node that is not back by then does not change its parent: it is gone.  A move takes 0.3 s; if all is busy, 1 s."""
 
 MOVING_MAX: Final = 1000
-"""If more went just now, it is no move; and to find out which of them each of a hundred jobs means takes 1 s."""
+"""If more nodes went just now, it is no move; and it would take 1 s to find which of them each of a hundred jobs
+means."""
 
 LOOK_S: Final = 0.03
 """Between two looks."""
 
 
 async def await_moving(absences: Absences, request: Request) -> None:
-    """Wait until the nodes of a request that went just now are back, or away for so long that they are gone."""
+    """If nodes of a request went just now, wait until they are back, or have been away for so long that they are
+    gone."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + RETURN_S
     wanted = _wanted(absences.since(time.time() - RETURN_S), request)
     for place in wanted:
-        # A look costs a microsecond, however many wait for however many.
+        # A look costs a microsecond, no matter how many jobs wait for how many nodes.
         while absences.is_absent_since(place, time.time() - RETURN_S) and loop.time() < until_s:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_S)
 
 
 def _wanted(gone: list[Place], request: Request) -> frozenset[Place]:
-    """Those that a request means."""
+    """The nodes that a request means."""
     if not 0 < len(gone) <= MOVING_MAX:
         return frozenset()
     try:

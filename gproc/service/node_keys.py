@@ -29,13 +29,13 @@ class NodeKeys:
         self._proved: OrderedDict[tuple[bytes, KeyProof], Presented] = OrderedDict()
 
     def look(self) -> None:
-        """The cluster's keys have changed: of the present and the next ones both count."""
+        """The cluster's keys have changed: certificates of the present keys and of the next ones count."""
         following = next_authority(self._authority)
         each = (self._authority,) if following is None else (self._authority, following)
         self._cas = tuple(one.ca_certificate() for one in each)
 
     def objection(self, node: NodeInfo) -> str:
-        """Why it cannot be believed who a node is; "" if it can."""
+        """Why the name of a node cannot be believed; "" if it can."""
         try:
             shown = self._shown(node)
         except TrustError as error:
@@ -47,8 +47,8 @@ class NodeKeys:
         return ""
 
     def proved(self, node: NodeInfo) -> NodeInfo:
-        """A node that has no `objection`, with the serial number of the certificate that it has shown, and without it:
-        what the node above says of that need not be true."""
+        """A node that has no `objection`, without its proof, and with the serial number of the certificate that it has
+        shown: the number that the node above has sent need not be true."""
         return replace(node, proof=None, serial=self._shown(node).stamp.serial)
 
     def _shown(self, node: NodeInfo) -> Presented:

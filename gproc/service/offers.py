@@ -47,8 +47,8 @@ class BundleOffers:
 
     The master asks one client of a bundle at a time.  It asks the next one if that client goes, cannot give a chunk,
     sends wrong bytes, or does not send a chunk in time.  In the last two cases this client and all others of its user
-    come last from then on.  So nobody holds up another user's job for longer than one patience, however many
-    connections this user has.
+    come last from then on.  So a user can hold up another user's job for one patience at most, even with many
+    connections.
     """
 
     def __init__(self, fetcher: BundleFetcher, source: Source, patience_s: float = PATIENCE_S) -> None:
@@ -128,7 +128,8 @@ class BundleOffers:
         self._ask_first(bundle, known, tuple(known.wanted))
 
     def _watch(self, bundle: bytes, known: _Offered) -> None:
-        """Look again when the oldest chunk is overdue.  A client that is alone has all the time that it wants."""
+        """Look again when the oldest chunk is overdue.  If only one client offers the bundle, it has all the time that
+        it wants."""
         if known.timer is None and known.wanted and len(known.offers) > 1:
             loop = asyncio.get_running_loop()
             due_s = next(iter(known.wanted.values())) + known.patience_s

@@ -40,7 +40,7 @@ class NoSuchJob(UsageError):
 
 
 class OtherJobs:
-    """What one user sees and does; some may look at and act on the jobs of all (`service.oversight`)."""
+    """What one user sees and does; operators may look at and act on the jobs of all (`service.oversight`)."""
 
     def __init__(
         self,

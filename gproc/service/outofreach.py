@@ -11,7 +11,7 @@ from gproc.service.jobs import JobRecord
 from gproc.wire.messages import OutOfReach
 
 TELL_S: Final = 3.0
-"""Until a client is told that nodes cannot be reached."""
+"""Seconds until a client is told that nodes cannot be reached."""
 
 
 class Absence(NamedTuple):
@@ -22,7 +22,7 @@ class Absence(NamedTuple):
 
 
 class UnreachedRanks:
-    """say: tells the clients.  hold_input: called with whether nobody may get more standard input for now."""
+    """say: tells the clients.  hold_input: called with whether standard input is held back from all nodes for now."""
 
     def __init__(
         self, job: JobRecord, say: Callable[[OutOfReach], None], hold_input: Callable[[bool], None]
@@ -35,9 +35,9 @@ class UnreachedRanks:
         """The ranks whose nodes could not be reached for a while."""
         self.given_up: set[int] = set()
         """The ranks that were lost with their nodes' leases, or will not have their turn.  If such a node never had its
-        part, it would begin now: it is not sent it any more."""
+        part, it would begin it now, so the part is not sent any more."""
         self._told: set[int] = set()
-        """Those that could not be reached of which the clients know."""
+        """The unreached ranks of which the clients know."""
 
     def __contains__(self, rank: object) -> bool:
         return rank in self._absent
@@ -60,14 +60,14 @@ class UnreachedRanks:
                 self._say(OutOfReach(self._job.number, self._folded([rank]), "", 0.0))
 
     def end(self, rank: int) -> bool:
-        """It need not be reached any more.  Returns whether it could not be."""
+        """The rank need not be reached any more.  Returns whether it was out of reach."""
         if self._absent.pop(rank, None) is None:
             return False
         self._hold_input(bool(self._absent))
         return True
 
     def _tell(self) -> None:
-        """Most nodes are reached again before anybody need know."""
+        """Most nodes are reached again before the clients need to know."""
         by_absence: dict[Absence, list[int]] = {}
         for rank, absence in self._absent.items():
             by_absence.setdefault(absence, []).append(rank)

@@ -1,4 +1,4 @@
-"""Who sees and acts on the jobs of others: root, the user who runs the master, and operators of the policy."""
+"""Which users see and act on the jobs of others: root, the user who runs the master, and operators of the policy."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ class Oversight:
         return caller.uid == owner or self.may(caller, oversight)
 
     def note(self, act: PolicyOversight, caller: Caller, record: KeptJob, **facts: object) -> None:
-        """For the audit trail, if it is somebody else's job."""
+        """Note it in the audit trail, if the job is another user's."""
         if caller.uid != record.uid:
             self._warden.oversaw(act, record.number, caller, record.nodes, record.uid, **facts)

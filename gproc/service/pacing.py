@@ -1,4 +1,5 @@
-"""Orders that a user gives a job faster than its nodes can be told: equal ones that wait are one, as of kill(2).
+"""Orders that a user gives a job faster than its nodes can be told.  Equal orders that wait become one, as signals of
+kill(2) do.
 
 Each order is signed, and goes to every node of the job.  Without a bound one user could fill the links of a whole tree.
 """
@@ -20,7 +21,7 @@ AT_ONCE: Final = 64
 """All signals, each once."""
 
 ORDER_S: Final = 0.02
-"""Seconds until one more: a terminal whose size somebody drags has 50 sizes a second."""
+"""Seconds until one more order: while a user drags the edge of a terminal, it has 50 sizes a second."""
 
 PacedAct = SendSignal | SetTerminalSize
 
@@ -33,7 +34,7 @@ class PacedOrders:
         self._clock_s = clock_s
         self._allowance = Allowance(AT_ONCE, ORDER_S, clock_s())
         self._waiting: dict[int | None, PacedAct] = {}
-        """By the number of the signal; None: the terminal's size.  The last one came last."""
+        """Waiting orders by the number of the signal; None: the terminal's size.  In the order in which they came."""
         self._timer: asyncio.TimerHandle | None = None
 
     def take_one(self) -> bool:
@@ -41,9 +42,10 @@ class PacedOrders:
         return self._allowance.take_one(self._clock_s())
 
     def add(self, act: PacedAct) -> None:
-        """Now, or when there is time, after those that wait and instead of an equal one among them.
+        """Give an order now, or when there is time, behind the orders that wait and in place of an equal one among
+        them.
 
-        To stop and to continue take each other's place too, as in kill(2): the last word counts.
+        A stop and a continue replace each other too, as in kill(2): the last one counts.
         """
         if not self._waiting and self.take_one():
             self._order(act)

@@ -3,7 +3,7 @@
 A node that has a bundle, or a chunk of it, is not sent it again, even for a job of another user.  So a user who only
 knew digests could run another user's program, or read another's file, from the stores of the nodes.  Therefore the
 master asks a user once for all of a bundle, and checks each chunk, before that user's first job with it begins.  What
-it asks for does not depend on what it has, so nobody learns that either.
+it asks for does not depend on what it has, so no user learns that either.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ AT_ONCE: Final = 4
 """Chunks that a client is asked for at a time: 4 MiB of memory."""
 
 SILENT_S: Final = 30.0
-"""Seconds in which a client sends the chunks that it is asked for: its user's other jobs may wait for that."""
+"""Seconds that a client has to send the chunks that it is asked for, because its user's other jobs may wait for
+that."""
 
 REMEMBERED_MAX: Final = 100_000
-"""Bundles of all users.  The one that was not used for the longest time is forgotten, and has to be shown again."""
+"""The most bundles of all users that are remembered.  The one that was not used for the longest time is forgotten, and
+has to be shown again."""
 
 
 class _Showing:

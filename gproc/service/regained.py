@@ -1,4 +1,4 @@
-"""Says in the log which nodes are reached again: of many at once it is one line, because a rack may have hundreds."""
+"""Says in the log which nodes are reached again: one line for many at once, because a rack may have hundreds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GATHERED_S: Final = 0.25
 """Nodes that come by the same way within this time are told together."""
 
 APART_MAX: Final = 4
-"""So many have a line each."""
+"""Up to this number of nodes, each has a line of its own."""
 
 log = logging.getLogger("gproc")
 

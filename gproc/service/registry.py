@@ -19,10 +19,11 @@ from gproc.trust.tls import is_loopback
 from gproc.wire.messages import NodeInfo, Route
 
 ON_THE_MOVE_S: Final = 15.0
-"""A node that has not come back within this time after its way was lost is hardly looking for another one."""
+"""Seconds after which a node that has lost its way, and has not come back, is probably not looking for another way."""
 
 GONE_OF_HOST_MAX: Final = 20_000
-"""Runs of slaves of one host that are remembered although no way leads to them: it could announce more without end."""
+"""The most runs of slaves of one host that are remembered although no way leads to them: a host could announce more
+without end."""
 
 FOLDED_MAX: Final = 2000
 """Characters: enough for half of the nodes of a rack of 500, picked at random."""
@@ -80,9 +81,9 @@ class Registry:
         self._by_place: dict[Place, Node] = {}
         self._by_route: dict[Route, Node] = {}
         self._index = RouteIndex()
-        """Of these routes."""
+        """The nodes of these routes."""
         self._gone: dict[str, OrderedDict[bytes, Node]] = {}
-        """Those to which no way leads, by the name of their host: the longest lost first."""
+        """The nodes to which no way leads, by the name of their host: the longest lost first."""
         self._restored: set[bytes] = set()
         """The nodes of a former master that have not come to this one."""
         self._dialled = ""
@@ -134,7 +135,7 @@ class Registry:
         place = Place((*above_it, route[-1])) if known is None else known.place
         there = self._by_route.get(route)
         if there is not None and there.place != place:
-            # Nobody would hear of the loss of that one, and its jobs would never end.
+            # The master would not hear of the loss of the former node, and its jobs would never end.
             return f"{there} is reached by the same way"
         return ""
 
@@ -196,7 +197,7 @@ class Registry:
         return [node for node in surplus if node.lease_ends_s < now_s]
 
     def _is_there(self, node: Node) -> None:
-        """It is not among those that are gone, or no node any more."""
+        """The node is back, or is no node of the tree any more."""
         if (gone := self._gone.get(node.info.name)) is not None:
             gone.pop(node.nonce, None)
             if not gone:
@@ -226,7 +227,8 @@ class Registry:
         return len(node.place) == 1 or self.at(Place(node.place[:-1])) is not None
 
     def ancestors(self, node: Node) -> tuple[Ancestor, ...]:
-        """Whom it may dial if its parent is gone: those above its parent, the nearest first, the master at last."""
+        """The nodes that it may dial if its parent is gone: those above its parent, the nearest first, the master
+        last."""
         if len(node.place) == 1:
             return ()
         above = (self.at(Place(node.place[:depth])) for depth in range(len(node.place) - 2, 0, -1))

@@ -1,7 +1,7 @@
 """What the master does while the cluster's keys are exchanged: it tells all nodes, and at the end signs by the new.
 
-A person says `gproc key rotate`, and later `gproc key rotate finish`.  Both change files only, at which the master
-looks once each second: `gproc.trust.rotation`.
+A person says `gproc key rotate`, and later `gproc key rotate finish`.  Both only change files; the master looks at
+these once each second: `gproc.trust.rotation`.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class TreeServices(WaySender, Protocol):
     def sign_job(self, job: JobRecord) -> SignedJob: ...
 
     def sign_again_for(self, job: JobRecord, ticket: Signed) -> SignedJob:
-        """For a job of a master that has crashed.  ticket: that one's."""
+        """For a job of a master that has crashed.  ticket: the ticket of that master."""
 
     def pass_on(self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch]) -> None: ...
 
@@ -358,7 +358,7 @@ class JobService:
                 self._book.note(live)
 
     def withdraw(self, client: Client) -> None:
-        """A client is gone: end its jobs, but for those that survive it, and withdraw the bundles that it offered."""
+        """A client is gone: end its jobs, except those that survive it, and withdraw the bundles that it offered."""
         for live in list(client.jobs.values()):
             self._departures.lost(live)
         gone = "the client that brought the program is gone"

@@ -18,8 +18,8 @@ from gproc.service.live import LiveJob
 from gproc.wire.stacks import RANK_HAS_ENDED, AskStacks, JobStacks, StackRemark, StacksShown
 
 ANSWER_S: Final = 3.0
-"""How long nodes have: they look for 0.5 s at most, and py-spy has 1 s.  The rest is for the way, and for a
-list of all processes of a busy node."""
+"""Seconds in which nodes must answer: they look for 0.5 s at most, and py-spy has 1 s.  The rest is for the way, and
+for the list of all processes of a busy node."""
 
 DEBUGGER_S: Final = 12.0
 """The same with gdb."""

@@ -9,7 +9,8 @@ from gproc.errors import PeerError
 
 
 class SharedCredit:
-    """Counts bytes by stream.  A taker that joins has taken all that was sent before, and does not get some streams."""
+    """Counts bytes by stream.  A taker that joins counts as having taken all that was sent before.  It may not get some
+    streams."""
 
     def __init__(self) -> None:
         self._sent: defaultdict[int, int] = defaultdict(int)
@@ -27,9 +28,9 @@ class SharedCredit:
         self._sent[stream] += size
 
     def take(self, taker: Hashable, stream: int, size: int) -> int:
-        """A taker has taken so many bytes.  Returns how many more may be written.
+        """A taker has taken this many bytes.  Returns how many more may be written.
 
-        Raises: PeerError if it was not sent so many: what it does not read would wait in our memory without a bound.
+        Raises: PeerError if it was not sent so many: otherwise unread output would wait in our memory without a bound.
         """
         if taker not in self._taken:
             return 0
@@ -39,7 +40,7 @@ class SharedCredit:
         return self._pass(stream)
 
     def leave(self, taker: Hashable) -> Iterator[tuple[int, int]]:
-        """A taker is gone.  What it held back may be written: by stream, if others stay."""
+        """A taker is gone.  Returns how much may be written that it held back, by stream, if others stay."""
         self._taken.pop(taker, None)
         self._without.pop(taker, None)
         if self._taken:

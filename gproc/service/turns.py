@@ -72,9 +72,10 @@ class JobTurns:
                 self._begin(live, nodes)
 
     async def _note(self, live: LiveJob, nodes: Sequence[Node]) -> None:
-        """Let nodes begin when that is on the disk: another master must not take what runs for what waits.
+        """Let nodes begin when their turn is on the disk: another master must not take a running node for a waiting
+        one.
 
-        What the job was ordered meanwhile is for them too.
+        Orders that the job gets meanwhile are for these nodes too.
         """
         before, noted = tuple(live.orders), {live.rank_on[node.nonce] for node in nodes}
         assert live.job.window is not None

@@ -1,4 +1,4 @@
-"""What a running job tells those who look at it."""
+"""What a running job tells the clients that look at it."""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ FIRST_VIEW: Final = 1 << 62
 class ViewRights(NamedTuple):
     """What a viewer may do besides looking.
 
-    types: give the job its input, and its terminal a size.  signals: told a signal, says why it may not be sent, or "".
+    types: whether it may give the job its input, and its terminal a size.  signals: says why a signal may not be sent;
+    "" if it may.
     """
 
     types: bool
@@ -62,7 +63,7 @@ class JobView:
         self._left = False
         self._changed = asyncio.Event()
         self._offsets: Counter[tuple[int, int]] = Counter()
-        """Of what tasks have written, by rank and stream."""
+        """How many bytes tasks have written, by rank and stream."""
         self._credit = {frames.STDOUT: frames.CLIENT_WINDOW_BYTES, frames.STDERR: frames.CLIENT_WINDOW_BYTES}
         self._begin = SpoolEnd() if live is None or live.spool is None else live.spool.end
 
@@ -258,7 +259,7 @@ class JobView:
 
 
     def _tell_of_tasks(self, status: int, lines: tuple[str, ...]) -> None:
-        """Before the last rank's end, behind which nothing comes."""
+        """Sent before the last rank's end, because nothing comes behind that."""
         if self._question.tasks:
             self._link.send(TasksConcluded(self.number, status, lines))
 

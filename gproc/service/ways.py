@@ -1,4 +1,4 @@
-"""The ways to the nodes of running jobs: what it means for a job that a node cannot be reached, or can be again."""
+"""The ways to the nodes of running jobs: what happens to a job if a node cannot be reached, or is reached again."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ from gproc.wire.messages import Route, Run, Signed
 log = logging.getLogger("gproc")
 
 LEASE_OVER_S: Final = 1.0
-"""Until programs that are killed as their lease ends are gone."""
+"""Seconds until programs are gone that are killed when their lease ends."""
 
 RESTART_S: Final = 10.0
-"""Within which a slave that was ended is started again.  `gproc restart` takes some seconds over ssh."""
+"""Seconds within which a slave that was ended must be started again.  `gproc restart` takes some seconds over ssh."""
 
 FORGOTTEN: Final = "it had left, or another slave has its place, when the master crashed"
 
 TRIES: Final = 4
-"""So often in turn the way to a node may refuse a job before it is given up there: for a lease."""
+"""How many times in turn the way to a node may refuse a job before the job is given up there: for about a lease."""
 
 TOGETHER_S: Final = 0.02
-"""Between the first node that another way leads to and the jobs that are sent on it: those below it follow at once."""
+"""Seconds between the first node that another way leads to and the sending of jobs: the nodes below it follow at
+once."""
 
 
 class WaySender(Protocol):
@@ -85,7 +86,7 @@ class JobWays:
         asyncio.get_running_loop().call_later(left_s, self._lease_is_over, node, reason)
 
     def _lease_is_over(self, node: Node, reason: str) -> None:
-        # A timer of an earlier loss of the same node may come just after the end of a lease that was given since then.
+        # A timer of an earlier loss of this node may fire just after the end of a lease that was given since then.
         if boottime_s() >= node.lease_ends_s + LEASE_OVER_S / 2:
             for live in self._live.at(node.place):
                 rank = live.rank_on.get(node.nonce)
@@ -103,7 +104,7 @@ class JobWays:
             asyncio.get_running_loop().call_later(left_s, self._give_up, live, gone)
 
     def _give_up(self, live: LiveJob, gone: Mapping[bytes, int]) -> None:
-        """What of a job of a crashed master cannot go on.  gone: ranks by the nonce of their node's run.
+        """The ranks of a crashed master's job that cannot go on.  gone: ranks by the nonce of their node's run.
 
         Another run may have been given the turn of a rank meanwhile.
         """
@@ -132,7 +133,8 @@ class JobWays:
                 self._have_room(live)
 
     def reached(self, node: Node) -> None:
-        """Another way leads to a node: its jobs go on.  Those below it follow in a moment: all are sent together."""
+        """Another way leads to a node: its jobs go on.  The nodes below it follow in a moment, so all are sent
+        together."""
         if not self._returned:
             self._then = frozenset(self._live)
             asyncio.get_running_loop().call_later(TOGETHER_S, self._go_on)
@@ -154,7 +156,7 @@ class JobWays:
             for node in had_turn:
                 live.unreached.find(ranks[node.nonce])
         if self._then - self._live.keys():
-            # The grants of these nodes name a job that is over since, and its release went by another way.
+            # The grants of these nodes name a job that has ended since then, and its release went by another way.
             for node in returned.values():
                 self._master.grant_again(node)
 
@@ -173,7 +175,7 @@ class JobWays:
         )
 
     def asked(self, node: Node) -> None:
-        """A node asks for a lease, so its way is good now: it is sent again what that has refused."""
+        """A node asks for a lease, so its way is good now: send it the jobs that the way has refused."""
         if node.nonce in self._returned:
             return  # it is sent all of its jobs in a moment
         for live in self._live.at(node.place):
@@ -192,8 +194,9 @@ class JobWays:
             self._send_again(live, [node])
 
     def _give_up_on(self, live: LiveJob, node: Node, rank: int, reason: str, lease_s: float) -> None:
-        """The job does not get to a node, as those above it say.  If one of them lies, a program runs there, or will
-        while its ticket is good.  From now on no lease names it; when none is left that did, the rank is lost."""
+        """The nodes above a node say that the job does not get to it.  If one of them lies, a program runs there, or
+        may begin while its ticket is good.  From now on no lease names the job.  The rank is lost when no lease is left
+        that named it."""
         left_s = START_WITHIN_S + lease_s
         live.unreached.given_up.add(rank)
         live.unreached.add(rank, reason, time.time() + left_s)
@@ -212,9 +215,10 @@ class JobWays:
             live.lose(rank, reason)
 
     def released(self, live: LiveJob, registry: Registry) -> None:
-        """A job is over, and its release goes to those that this master has sent it.
+        """A job is over, and its release goes to the nodes to which this master has sent it.
 
-        Others may have it of a former master.  They hear by a grant that it is over, as do those on the way to them.
+        Other nodes may have it from a former master.  They hear by a grant that it is over, and so do the nodes on the
+        way.
         """
         others: dict[bytes, Node] = {}
         for nonce, rank in live.rank_on.items():

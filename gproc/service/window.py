@@ -1,4 +1,4 @@
-"""So many nodes of a job at a time: which of its ranks may begin, and which never will.  Pure.
+"""Runs a job on a bounded number of nodes at a time: which of its ranks may begin, and which never will.  Pure.
 
 Ranks begin in their order, which is that of the nodes in the tree.  A rank whose node cannot be reached when its turn
 has come waits, and those after it do not wait for it.
@@ -35,7 +35,7 @@ def input_sizes(places: Sequence[Place], window_bytes: int, *, tasks: bool, turn
 
 
 class Window:
-    """size: how many may run at a time.  max_fail: after so many that failed no more begin; None: all begin.
+    """size: how many may run at a time.  max_fail: after this many failures no more begin; None: all begin.
 
     A rank waits, or has its turn, or has ended.  held: whether none may begin for now.  noted: the ranks that have
     their turn and are sent the job when that is on the disk.

@@ -4,8 +4,8 @@ Files in `$GPROC_HOME`: ca.key and ca.crt (X.509), ticket.key and ticket.pub (Ed
 written last: if it exists, so do the others.  Beside them are `issued` (`gproc.trust.ledger`) and `revoked`
 (`gproc.trust.revocations`).
 
-The CA's certificate has no end; those that it signs last 90 days.  Who judges that, and by which clock:
-`gproc.trust.vetting`.
+The CA's certificate has no end; those that it signs last 90 days.  `gproc.trust.vetting` judges that, and says by which
+clock.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def issue_for(
 
 
 def _check_trusted(home: str, name: str) -> None:
-    """Raises: TrustError if a host was revoked, and no person has given it another certificate since.
+    """Raises: TrustError if a host was revoked, and nobody has given it another certificate since.
 
     `gproc start --failed` may run by itself at night, and a host that was revoked is one that has failed.
     """

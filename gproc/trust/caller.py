@@ -58,7 +58,7 @@ def check_listener(connection: socket.socket, path: str | bytes) -> None:
     """Check that root or this user listens at `path`.  The client does this before it sends a byte.
 
     Both the listener and the directory entry must be theirs.  If the entry is a link, the owner of the link counts,
-    because that user chooses the listener.
+    because the link's owner chooses the listener.
 
     Raises: SquattedSocket, which names the owner; TrustError if the entry is gone.
     """

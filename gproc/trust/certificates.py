@@ -1,4 +1,4 @@
-"""X.509: the CA's certificate, the nodes', and what may be believed of one that somebody shows.
+"""X.509: the CA's certificate, the nodes' certificates, and what may be believed of one that a peer shows.
 
 `cryptography` takes tens of megabytes, so only functions that make or check a certificate import it, and only this
 module does.  Slaves do neither: TLS checks what peers show, and the master signs what a node is given.

@@ -45,7 +45,8 @@ def toml_of(path: str, text: str) -> dict[str, Any]:
 
 
 def config_text(path: str, owners: frozenset[int]) -> str | None:
-    """The file's text; None if there is none.  It is checked after it was opened, so nobody can exchange it between."""
+    """The file's text; None if there is none.  It is checked after it was opened, so no other user can exchange it in
+    between."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 
 
 class Endpoint:
-    """identity: what is shown.  server, client: TLS for connections to us, and from us.  vetting: who is refused.
+    """identity: what is shown.  server, client: TLS for connections to us, and from us.  vetting: which peers are
+    refused.
 
     keys: by which the master signs.  successor: the next ones, if there are some; following: our certificate of them.
     succession, retirement: the master's words of that, to be passed on.
-    Those who make connections ask this object each time, because all but `vetting` and `keys` change.
+    Callers that make connections ask this object each time, because everything but `vetting` and `keys` may change.
     """
 
     server: ssl.SSLContext
@@ -93,7 +94,7 @@ class Endpoint:
         return self.vetting.revoked(self.identity.name, serial, issued_s)
 
     def refresh(self) -> None:
-        """Take what another process has put into the file, if it has: a person, or another slave of this machine."""
+        """If the file has changed, take what a person or another slave of this machine has put into it."""
         state = _state_of(self.identity.source)
         if state is None or state == self._seen:
             return
@@ -109,7 +110,7 @@ class Endpoint:
     # The exchange of the cluster's keys
 
     def learn(self, signed: Signed) -> bool:
-        """The master names the next keys.  Returns whether that is news for those that we pass it on to.
+        """The master names the next keys.  Returns whether that is news for the nodes that we pass it on to.
 
         Raises: TrustError if the present keys have not signed this, or it does not follow what we have.
         """

@@ -24,7 +24,8 @@ SECRET_MODE: Final = 0o600
 PUBLIC_MODE: Final = 0o644
 
 FILE_BYTES_MAX: Final = 64 << 20
-"""Of the largest, a backup of the cluster's keys.  What is named by mistake, as /dev/zero, may have no end."""
+"""Bytes of the largest file, a backup of the cluster's keys.  A file that is named by mistake, such as /dev/zero, may
+have no end."""
 
 _OTHERS: Final = 0o077
 
@@ -132,7 +133,7 @@ def write_file(path: str, data: bytes, mode: int) -> None:
         with written_whole(path, mode) as file:
             file.write(data)
     except BrokenPipeError:
-        raise  # whoever reads our standard output has gone
+        raise  # the reader of our standard output has gone
     except OSError as error:
         raise TrustError(f"cannot write {path}: {error.strerror}") from error
 
@@ -155,7 +156,7 @@ def locked(home: str, name: str = "lock", waiting: Callable[[], None] = lambda: 
 
 
 def home_path(environ: Mapping[str, str]) -> str:
-    """Where it is, whether it is there or not.  Raises: TrustError if this user has no home directory."""
+    """Its path, even if it does not exist.  Raises: TrustError if this user has no home directory."""
     chosen = environ.get("GPROC_HOME", "")
     if chosen:
         return os.path.normpath(chosen if os.path.isabs(chosen) else os.path.join(working_directory(), chosen))

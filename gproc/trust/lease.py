@@ -59,7 +59,7 @@ class LeaseKeeper:
         self.lease_s = LEASE_S
         self._asked: dict[bytes, float] = {}
         self._lag_s: float | None = None
-        """How far the master's clock is behind ours at most: no answer has come faster."""
+        """The most by which the master's clock is behind ours: no answer has come faster."""
 
     @property
     def ask_s(self) -> float:
@@ -94,7 +94,7 @@ class LeaseKeeper:
         return 0 if self._lag_s is None else int((now_s - self._lag_s) * 1000)
 
     def end(self) -> None:
-        """Another master: what is known of the former one's clock has no meaning."""
+        """There is another master: what is known of the former master's clock has no meaning."""
         self.ends_s = 0.0
         self._lag_s = None
 

@@ -21,10 +21,10 @@ from gproc.trust.stamp import CertStamp, date_text
 LEDGER: Final = "issued"
 
 ISSUING: Final = "issued.lock"
-"""The lock of those who issue and revoke."""
+"""The lock for issuing and revoking."""
 
 KEPT_S: Final = 30 * 86400
-"""An expired certificate stays in the list for so long."""
+"""Seconds for which an expired certificate stays in the list."""
 
 CLOCK_MAY_DIFFER_S: Final = 3600.0
 """Clocks are set back by seconds, not by hours."""
@@ -52,14 +52,14 @@ class IssuedLine(msgspec.Struct, frozen=True):
     expires_s: int
     kind: Kind
     generation: int = 1
-    """Of the keys that have signed it: `gproc.trust.rotation`."""
+    """The generation of the keys that have signed it: `gproc.trust.rotation`."""
 
 
 _decoder = msgspec.json.Decoder(IssuedLine)
 
 
 def note(home: str, name: str, role: CertRole, stamp: CertStamp, kind: Kind, generation: int) -> None:
-    """Write it down; the caller holds the lock ISSUING.  Raises: TrustError."""
+    """Add it to the file; the caller holds the lock ISSUING.  Raises: TrustError."""
     path = os.path.join(home, LEDGER)
     entry = IssuedLine(name, role, stamp.serial, stamp.issued_s, stamp.expires_s, kind, generation)
     try:
@@ -91,7 +91,7 @@ def check_clock(home: str, now_s: float) -> None:
 
 
 def issued(home: str) -> list[IssuedLine]:
-    """All that are known, the oldest first.  Raises: TrustError if the file cannot be read."""
+    """All issued certificates, the oldest first.  Raises: TrustError if the file cannot be read."""
     return read_ledger(home)[0]
 
 

@@ -31,8 +31,8 @@ def dial(path: str, *, waits: bool = True) -> tuple[socket.socket, str]:
     """A connection to the master at `path`, and the path at which it was found.  No byte has been sent yet.
 
     waits: if it is False, a queue that is full is told at once.
-    Raises: OSError if no process listens at `path`, BlockingIOError if it takes no connection for CONNECT_S, whose
-    filename is the path of the socket; TrustError if a user other than root and this one listens.
+    Raises: OSError if no process listens at `path`; BlockingIOError, with the socket's path as filename, if it takes no
+    connection for CONNECT_S; TrustError if a user other than root and this one listens.
     """
     if path != DEFAULT_SOCKET:
         return _dialled(path, waits), path

@@ -1,8 +1,9 @@
 """What the master signs once a job runs: its input, orders for it, what it has of its output; and the end of the tree.
 
-A node obeys nobody else in this.  A relay that passes them on can drop them or hold them back, and nothing more: each
-block of input is bound to its place in the stream, each order to its number, and both to the job and the session.  What
-lets a node throw something away is signed too: that the master has output up to a byte, and that a job is over.
+In this, a node obeys only the master.  A relay that passes them on can drop them or hold them back, and nothing more:
+each
+block of input is bound to its place in the stream, each order to its number, and both to the job and the session.
+Messages that let a node drop something are signed too: that the master has output up to a byte, and that a job is over.
 
 Input is signed in blocks: a BLAKE3 digest of the data, and one signature of the digest.  A MiB costs each end some
 0.2 ms for the digest, and each block 0.02 ms to sign and 0.06 ms to check.
@@ -104,7 +105,7 @@ class JobSigner:
         return block._replace(signature=self._signer.sign_bytes(Context.INPUT, signed))
 
     def acknowledgement(self, rank: int, nonce: bytes, stream: int, offset_bytes: int) -> Acknowledged:
-        """The master has so much of this stream.  nonce: of the node of this rank."""
+        """The master has this much of this stream.  nonce: of the node of this rank."""
         taken = _taken(self.session, nonce, self._job, stream, offset_bytes)
         signature = self._signer.sign_bytes(Context.ACKNOWLEDGEMENT, taken)
         return Acknowledged(self._job, rank, stream, offset_bytes, signature)
@@ -162,7 +163,7 @@ class JobInput:
         self._ended = False
 
     def open(self, block: InputBlock) -> bytes | None:
-        """The data; None for a block that is here already, or comes too early.
+        """The data; None if the block is here already, or comes too early.
 
         After a change of parent the master sends some of them again, in order.
 

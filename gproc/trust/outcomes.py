@@ -86,7 +86,7 @@ def run_key_subject(nonce: bytes, key: bytes) -> bytes:
 
 
 def read_end(signed: Signed, key: bytes) -> SignedEnd:
-    """How a program ended, by the word of the run with this key.  Raises: TicketRefused if it did not say this."""
+    """How a program ended, as the run with this key has signed it.  Raises: TicketRefused if it did not sign this."""
     return opened(Context.OUTCOME, signed, key, _decoder)
 
 

@@ -1,7 +1,8 @@
 """How a node gets its next certificate: it makes a key, asks the master through the tree, and the master answers.
 
-The question is signed twice: by the key of the certificate that the node has, so that nobody can ask for another, and
-by the new key, so that nobody gets a certificate for a key that another one has.  Both signatures are over the master's
+The question is signed twice: by the key of the node's present certificate, so that a node cannot ask in the name of
+another, and by the new key, so that a node cannot get a certificate for a key of another.  Both signatures are over the
+master's
 session.  The answer is signed by the master.  Relays see nothing that is secret, and can only withhold.
 """
 

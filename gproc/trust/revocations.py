@@ -106,7 +106,7 @@ def revoke(home: str, words: Iterable[str]) -> list[Revocation]:
                 continue
             check_host_name(word)
             count = sum(entry.name == word for entry in known)
-            # Of a host whose keys gproc 0.1 made nothing is written down, so a name need not be known.
+            # Nothing is written down of hosts whose keys gproc 0.1 made, so a name need not be known.
             newest = max((entry.issued_s for entry in known if entry.name == word), default=0)
             names[word] = max(now_s, newest, names.get(word, 0))
             near = "" if count else _near(word, known)

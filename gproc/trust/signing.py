@@ -1,4 +1,4 @@
-"""What the master signs, and how everybody else checks it: Ed25519 over a context, a version and a value in msgpack.
+"""What the master signs, and how other processes check it: Ed25519 over a context, a version and a value in msgpack.
 
 The context says what kind of thing was signed, so that nothing can be taken for something else.  The signature is
 checked first: no byte that the master did not sign is ever parsed.
@@ -37,7 +37,7 @@ V = TypeVar("V")
 class Context(Enum):
     """The kinds of things that are signed.  value: what stands before the signed bytes; the rest: for people.
 
-    The master signs all of them but the last two, which the node signs that ran the program.
+    The master signs all of them except the last two: the node that ran the program signs those.
     """
 
     GRANT = b"gproc grant\0"
@@ -112,7 +112,7 @@ class TrustedKeys:
 
 
 class KeysOfJob(TrustedKeys):
-    """Those of now, and those that were valid when a job began: its ticket and its first orders keep their worth."""
+    """The present keys, and those that were valid when a job began: its ticket and its first orders stay valid."""
 
     def __init__(self, now: TrustedKeys) -> None:
         super().__init__(*now.valid)

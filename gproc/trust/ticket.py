@@ -55,8 +55,8 @@ FORGET_AT: Final = 1024
 """Tickets that a node remembers before it looks which of them are too old to begin."""
 
 ENDED_MAX: Final = 16
-"""Sessions that have ended of which a grant tells: a node that was cut off when its own ended hears it, unless so many
-more have ended since."""
+"""How many ended sessions a grant names.  So a node that was cut off when its own session ended hears of it, unless as
+many more have ended since."""
 
 LEAST_START_S: Final = 5.0
 """A job with a shorter time limit still reaches its nodes: then they say that its time is up."""
@@ -76,7 +76,7 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
     nonce: the slave's own, made at its start.  place: its path in the tree.
     sequence: the slave accepts only tickets with higher numbers than its first grant's.  clock_ms: the master's clock.
     lease_s: how long a lease lasts.  ancestors: those above its parent, the nearest first.
-    jobs: the numbers of the jobs that have not ended; a slave lets go of all others.  date_s: Unix time.
+    jobs: the numbers of the jobs that have not ended; a slave drops all others.  date_s: Unix time.
     ended: the last sessions of former masters that ended cleanly: a slave that is in one of them ends.
     """
 
@@ -115,7 +115,7 @@ def start_by_ms(clock_ms: int, request: Request) -> int:
 
 
 def read_grant(signed: Signed, keys: Keys) -> Grant:
-    """What the master granted to some node.  Raises: TicketRefused if it did not."""
+    """The grant that the master has signed for some node.  Raises: TicketRefused if it did not sign it."""
     return opened(Context.GRANT, signed, keys, _grant_decoder)
 
 
@@ -232,7 +232,7 @@ class TicketVerifier:
         return clock_ms
 
     def _remember(self, ticket: Ticket, clock_ms: int) -> None:
-        """From now on this ticket is a replayed one.  Those that would be refused as late are forgotten."""
+        """From now on this ticket counts as replayed.  Tickets that would be refused as late are forgotten."""
         if len(self._seen) >= self._look_again_at:
             self._seen = {number: by_ms for number, by_ms in self._seen.items() if by_ms >= clock_ms}
             self._look_again_at = max(FORGET_AT, 2 * len(self._seen))
@@ -268,7 +268,7 @@ class TicketVerifier:
         self._seen[ticket.sequence] = max(self._seen.get(ticket.sequence, 0), turn.start_by_ms)
 
     def words_of(self, ticket: Ticket) -> JobWords:
-        """Checks what the master says for an admitted job."""
+        """Checks the master's messages for an admitted job."""
         key, session, job = KeysOfJob(self._keys), ticket.session, ticket.job
         return JobWords(JobInput(key, session, job), JobOrders(key, session, job, self._nonce))
 

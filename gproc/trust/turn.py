@@ -1,4 +1,4 @@
-"""The turn of some nodes of a job that runs on so many nodes at a time: the master's word that they may begin now.
+"""The turn of some nodes of a job that runs on a few nodes at a time: the master has signed that they may begin now.
 
 All nodes of a job have one ticket, and a relay has it as soon as one node below it has begun.  So a ticket of such a
 job lets no node begin: each needs a turn too, which names it and says until when it may begin.  The slave of a node may
@@ -21,7 +21,7 @@ from gproc.wire.messages import Signed
 
 class Turn(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """number: of this turn in the session: a slave that was started after it does not obey it.
-    nodes: whose turn it is, folded.  start_by_ms: as of a ticket."""
+    nodes: the nodes whose turn it is, folded.  start_by_ms: as of a ticket."""
 
     session: Session
     number: Sequence

@@ -1,7 +1,7 @@
 """Which certificates count now: not those that have expired or are revoked.  Pure: times are arguments.
 
-TLS checks who signed a certificate; this is asked after each handshake, by both ends.  Nodes do not go by their own
-clocks, which may show 1970: what counts is the date that the master signs with each grant and lease.  Before a node has
+TLS checks which CA signed a certificate; both ends ask this module after each handshake.  Nodes do not go by their own
+clocks, which may show 1970: the date that the master signs with each grant and lease counts.  Before a node has
 heard one, nothing has expired for it.  Likewise the list of revoked certificates is the master's, and signed.
 """
 

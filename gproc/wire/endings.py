@@ -27,7 +27,7 @@ class RankEnded(Message, frozen=True, tag=tag_of):
     """The program of one rank has ended, and all of its output was sent before this.
 
     signed: how it ended, by the node that ran it: `gproc.trust.outcomes`.
-    None: the job did not get to that node, and `reason` is why, by the word of a node above it.
+    None: the job did not get to that node; `reason` says why, as a node above it has said.
     """
 
     job: Number

@@ -292,7 +292,7 @@ class FrameReader:
             # Else another large frame will probably follow, in the same buffer.
 
     def close(self) -> None:
-        """Nothing more will come: give room and memory back at once; who refers to this may do so for a while."""
+        """Nothing more will come: give room and memory back at once, although others may refer to this for a while."""
         self._take(self._small)
         self._small = self._buffer = bytearray()
 

@@ -50,7 +50,7 @@ class JobTransfer(msgspec.Struct, frozen=True, array_like=True):
 
     kind: "program": programs and files that are sent before the job begins; "cp"; "get".  nodes: how many have a part
     in it.  complete: how many of them have all, or have sent all.  bytes: on all nodes together.  total_bytes: of all
-    of them; 0: nobody knows, as of "get".
+    of them; 0: not known, as for "get".
     """
 
     kind: str
@@ -126,7 +126,7 @@ class Detached(Message, frozen=True, tag=tag_of):
 
 
 class NotKept(Message, frozen=True, tag=tag_of):
-    """What was asked to be kept of a job is not; the job goes on.  reason: what that is, and why.
+    """Something that should be kept of a job is not kept; the job goes on.  reason: what it is, and why.
 
     It is told before the job's last Finished at the latest."""
 
@@ -245,7 +245,7 @@ class FailedNodes(Message, frozen=True, tag=tag_of):
     """Answers AskFailed.
 
     nodes: those whose outcome is not exit status 0, folded.  missing: as of Accepted.  argv: cut to a bound if it is
-    not `whole`.  runs: whether the job has not ended.  action: "run" also if nobody knows it.
+    not `whole`.  runs: whether the job has not ended.  action: "run" also if it is not known.
     """
 
     serial: Number
@@ -259,7 +259,7 @@ class FailedNodes(Message, frozen=True, tag=tag_of):
 
 
 class FindNodes(Message, frozen=True, tag=tag_of):
-    """Asks where hosts are in the tree, and what groups mean of which the client knows nothing."""
+    """Asks where hosts are in the tree, and what groups mean that the client does not know."""
 
     serial: Number
     hosts: Annotated[tuple[HostName, ...], msgspec.Meta(max_length=NAMES_MAX)] = ()
@@ -269,9 +269,9 @@ class FindNodes(Message, frozen=True, tag=tag_of):
 class FoundNodes(Message, frozen=True, tag=tag_of):
     """Answers FindNodes.
 
-    places: of each host, in order: several if slaves of one machine share its name, none if nobody knows it.
-    gone: which of the hosts are not connected, by their position.  groups: of each group NODES without groups in them;
-    "" if nobody knows it.
+    places: of each host, in order: several if slaves of one machine share its name, none if the host is unknown. gone:
+    which of the hosts are not connected, by their position.  groups: of each group NODES without groups in them; "" if
+    the group is unknown.
     """
 
     serial: Number

@@ -93,7 +93,7 @@ class Join(Message, frozen=True, tag=tag_of):
     """A slave asks to be taken in; `token` pairs its bulk connection with this one.
 
     id: the number that it wants below its parent; None: the parent chooses.  explicit_id: it takes no other.
-    grant: the master's last one, if it has one: it shows whose child the slave is, if its own parent is gone.
+    grant: the master's last one, if it has one.  If the slave's own parent is gone, it shows the slave's place.
     """
 
     token: Annotated[bytes, msgspec.Meta(max_length=64)]
@@ -173,7 +173,7 @@ class Ping(Message, frozen=True, tag=tag_of):
 
 
 class CutOff(Message, frozen=True, tag=tag_of):
-    """The node above is cut off: no machine of the master's answers it.  It says so every second while that lasts."""
+    """The node above is cut off: the master's machine does not answer it.  It says so every second while that lasts."""
 
 
 class Shutdown(Message, frozen=True, tag=tag_of):
@@ -191,7 +191,7 @@ class Run(Message, frozen=True, tag=tag_of):
     """A job, on its way down.  size: ranks in all.  turn: see `trust.turn`.
 
     window_bytes: credit for each of its streams on this connection.
-    sources: who sends us each stripe of its bundle, None: the parent; () if small.  gone: do all above know OutputGone?
+    sources: who sends each stripe of the bundle, None: the parent; () if small.  gone: all nodes above know OutputGone.
     kept_bytes: what its nodes keep of each stream until the master acknowledges it."""
 
     job: Number
@@ -307,7 +307,7 @@ class PeerReady(Message, frozen=True, tag=tag_of):
 
 
 class Submit(Message, frozen=True, tag=tag_of):
-    """Run a job; the master adds who asks, by the word of the kernel.  serial: chosen by the client, comes back."""
+    """Run a job; the kernel tells the master which user asks.  serial: chosen by the client, and comes back."""
 
     serial: Number
     request: Request

@@ -1,4 +1,4 @@
-"""Why the master may believe that a node is who it says: sent once, when the node joins.  Values only."""
+"""The proof by which the master believes a node's name: sent once, when the node joins.  Values only."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class StackRow(msgspec.Struct, frozen=True, array_like=True):
     """Threads that are at the same place.
 
     frames: the outermost first: the names of the programs that started one another, the functions of the program, those
-    of the kernel, and last what the thread does.  threads: how many are there.  ranks: whose.
+    of the kernel, and last what the thread does.  threads: how many are there.  ranks: the ranks that have them.
     """
 
     frames: Annotated[tuple[StackFrame, ...], msgspec.Meta(max_length=FRAMES_MAX)]
@@ -57,7 +57,7 @@ StackRemarks = Annotated[tuple[StackRemark, ...], msgspec.Meta(max_length=ROWS_M
 
 
 class StacksShown(Message, frozen=True, tag=tag_of):
-    """Where the processes of some ranks are.  ranks: all that answer here, those too that have no process.
+    """Where the processes of some ranks are.  ranks: all that answer here, also those that have no process.
 
     inquiry: as of the order.  left_out: threads that are in no row, because there are too many.
     """

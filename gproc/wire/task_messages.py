@@ -68,7 +68,7 @@ class TaskSpeaks(Message, frozen=True, tag=tag_of):
 
 
 class TaskFinished(Message, frozen=True, tag=tag_of):
-    """A task has ended, and all of its output came before.  slot 0: nobody knows where it ran.  time_s: when."""
+    """A task has ended, and all of its output came before.  slot 0: it is not known where it ran.  time_s: when."""
 
     view: Number
     rank: Rank

@@ -10,7 +10,7 @@ The list of a job whose tasks the master hands out comes to it as the standard i
 
     length u32 | msgpack of a TaskOrder, whose number says where in the list it stands
 
-A node that gets an order that is none, or more tasks than may wait there, ends its part of the job.
+If a node gets something that is no order, or more tasks than may wait there, it ends its part of the job.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ class TaskListReader:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether no entry has come half."""
+        """Whether no entry is incomplete."""
         return self._records.is_empty
 
     def feed(self, data: bytes) -> Iterator[TaskOrder]:

@@ -12,6 +12,7 @@ import pytest
 from gproc.trust.authority import open_authority, provision
 from gproc.trust.identity import Identity, load_identity
 from tests.attack.relay import Relay
+from tests.attack.target import Target
 from tests.system.cluster import Cluster
 
 
@@ -67,3 +68,10 @@ def relay_beside_a_way(cluster: Cluster, this_node: Identity) -> Iterator[Relay]
     relay = Relay(cluster, this_node, another_way=True)
     yield relay
     relay.close()
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    target = Target(tmp_path_factory.mktemp("target") / "c")
+    yield target
+    target.close()

@@ -37,7 +37,8 @@ from gproc.wire.tags import TAGS
 from tests.attack.peer import Peer, dial, join_as, node_named, node_of, ping
 from tests.attack.relay import Relay
 from tests.patience import PATIENCE_S
-from tests.system.cluster import Cluster, Daemon, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import Cluster, Daemon
 
 DAY_S = 86400
 QUIET_S = 2.0

@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from gproc.wire import frames, messages
-from tests.attack.test_bad_input import submission
+from tests.attack.target import submission
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster, Daemon
 

@@ -14,7 +14,7 @@ from gproc.wire import frames
 from gproc.wire.job_messages import Dismissed
 from gproc.wire.messages import Accepted, Credit, Granted, Run
 from tests.attack.peer import dial_unix, join_as
-from tests.attack.test_bad_input import submission
+from tests.attack.target import submission
 from tests.system.cluster import Cluster
 
 ABUNDANCE: Final = 1 << 50

@@ -13,7 +13,7 @@ from gproc.request.spec import BundleName
 from gproc.trust.identity import Identity
 from gproc.wire import frames, messages
 from tests.attack.peer import Peer, join_as
-from tests.attack.test_bad_input import submission
+from tests.attack.target import submission
 from tests.attack.test_neighbours import another_user, client
 from tests.attack.test_public_files import serve
 from tests.pieces import piece_frame

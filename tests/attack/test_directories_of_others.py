@@ -19,7 +19,8 @@ from gproc.store.opening import open_store, usable_base
 from gproc.trust.home import InsecureFile, gproc_home
 from tests.patience import PATIENCE_S
 from tests.store.samples import receive_other
-from tests.system.cluster import NOBODY, Cluster, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import NOBODY, Cluster
 
 BELONGS = f"belongs to nobody (uid {NOBODY})"
 

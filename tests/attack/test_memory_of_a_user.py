@@ -16,7 +16,8 @@ from gproc.wire import frames, messages
 from gproc.wire.task_messages import LIST_BYTES_MAX
 from tests.attack.test_policy import cluster_under
 from tests.patience import PATIENCE_S
-from tests.system.cluster import IMPORT_ALL, NOBODY, Cluster, gproc_as
+from tests.system.as_user import IMPORT_ALL, gproc_as
+from tests.system.cluster import NOBODY, Cluster
 
 POLICY = """
 [[allow]]

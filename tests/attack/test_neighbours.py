@@ -22,7 +22,7 @@ from gproc.request.outcome import Returned
 from gproc.request.spec import BundleName
 from gproc.wire import frames, messages
 from tests.attack.peer import Peer, dial_unix
-from tests.attack.test_bad_input import submission
+from tests.attack.target import submission
 from tests.attack.test_public_files import serve
 from tests.patience import PATIENCE_S
 from tests.pieces import piece_frame

@@ -17,7 +17,7 @@ from gproc.disk.trees import make_directory, remove_tree
 from gproc.root.view import CopyTree, MakeDirectory, Proc, Tmpfs, View
 from gproc.wire import frames
 from tests.attack.peer import dial_unix
-from tests.attack.test_bad_input import unchecked
+from tests.attack.target import unchecked
 from tests.launch.conftest import USER, Node, bin_root, init, node, nodes, sanitized, tmp_path
 from tests.system.cluster import Cluster
 

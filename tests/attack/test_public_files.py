@@ -23,7 +23,7 @@ from gproc.store.partial import Owner
 from gproc.store.store import Store
 from gproc.wire import frames, messages
 from tests.attack.peer import Peer, dial_unix
-from tests.attack.test_bad_input import submission
+from tests.attack.target import submission
 from tests.pieces import piece_frame
 from tests.system.cluster import Cluster
 

@@ -18,7 +18,7 @@ from gproc.wire.job_messages import ViewJob
 from gproc.wire.messages import Route
 from gproc.wire.tasks import Setup, order_record
 from tests.attack.peer import Peer, join_as
-from tests.attack.test_bad_input import submission
+from tests.attack.target import submission
 from tests.attack.test_neighbours import another_user, client
 from tests.system.cluster import NOBODY, Cluster
 

@@ -46,7 +46,7 @@ from gproc.store.store import Store
 from gproc.wire import frames, messages
 from gproc.wire.job_messages import GROUPS_MAX, NAMES_MAX, FindNodes
 from tests.attack.peer import dial_unix
-from tests.attack.test_bad_input import submission
+from tests.attack.target import submission
 from tests.attack.test_public_files import serve
 from tests.patience import PATIENCE_S
 from tests.pieces import piece_frame

@@ -14,6 +14,7 @@ TESTS: Final = Path(__file__).parents[1]
 SWITCHES_OF_M_AND_S: Final = "system/test_switches.py"
 START: Final = "start/test_switches.py"
 DETACHED: Final = "system/test_detached_jobs.py"
+TERMINALS: Final = "system/test_leaving_terminals.py"
 TASKS: Final = "system/test_detached_tasks.py"
 MAP: Final = "system/test_map.py"
 DEBUG: Final = "reports/test_debug_says_what_happens.py"
@@ -189,8 +190,8 @@ BEHAVIOUR: Final = {
     "test_an_attached_list_goes_on_if_its_client_dies_and_shows_all_if_it_does_not",
     ("on_disconnect", "e"): f"{DETACHED}::"
     "test_a_job_that_survives_its_client_loses_no_line_when_the_client_is_killed",
-    ("no_stdin", "attach"): f"{DETACHED}::test_a_second_terminal_sees_the_job_of_the_first_and_can_end_it",
-    ("label", "attach"): f"{DETACHED}::test_a_second_terminal_sees_the_job_of_the_first_and_can_end_it",
+    ("no_stdin", "attach"): f"{TERMINALS}::test_a_second_terminal_sees_the_job_of_the_first_and_can_end_it",
+    ("label", "attach"): f"{TERMINALS}::test_a_second_terminal_sees_the_job_of_the_first_and_can_end_it",
     ("signal", "kill"): f"{DETACHED}::test_a_job_gets_a_signal_on_some_of_its_nodes_or_on_all",
     **{
         ("debug", mode): f"{DEBUG}::test_the_commands_about_jobs_say_what_they_ask"

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.store.neighbour import neighbours
-from tests.system.cluster import NOBODY, Cluster, command_as
+from tests.system.as_user import command_as
+from tests.system.cluster import NOBODY, Cluster
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from typing import Final
 import pytest
 
 from tests.fidelity.conftest import USER, keys_for
-from tests.system.cluster import Cluster, Slave, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import Cluster, Slave
 
 FORBID_NAMESPACES: Final = """
 import ctypes, struct

@@ -2,139 +2,30 @@
 
 from __future__ import annotations
 
-from blake3 import blake3
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-
-from gproc.relay.delivery import ACKNOWLEDGED_BYTES, EMPTY
-from gproc.relay.neighbours import Downstream
-from gproc.relay.receipt import FOR_ANOTHER, NOT_SIGNED, OUTPUT_CHANGED, JobReceipt, RunOfNode
-from gproc.relay.relayed_job import RelayedJob
-from gproc.request.acts import Act, SendSignal, SetTerminalSize
-from gproc.request.outcome import Lost, Outcome, Refused, Returned
-from gproc.request.spec import Request, TerminalSize
-from gproc.trust.orders import JobOrders, JobSigner
-from gproc.trust.outcomes import RunKey, SignedEnd, read_end
-from gproc.trust.signing import Signer
+from gproc.relay.delivery import ACKNOWLEDGED_BYTES
+from gproc.relay.receipt import FOR_ANOTHER, NOT_SIGNED, OUTPUT_CHANGED, JobReceipt
+from gproc.request.acts import SendSignal, SetTerminalSize
+from gproc.request.outcome import Lost, Refused, Returned
+from gproc.request.spec import TerminalSize
 from gproc.wire import frames
 from gproc.wire.branch import Branch
 from gproc.wire.credit import MIN_WINDOW_BYTES, quantum, window_for
-from gproc.wire.endings import Acknowledged, RankEnded, Release
-from gproc.wire.merging import AnswerOutput
-from gproc.wire.messages import Credit, Finished, Message, Run, Signed
-
-JOB = 7
-WINDOW_BYTES = 1 << 18
-SIGNED = Signed(b"ticket", b"signature")
-ORDER = Signed(b"order", b"signature")
-RELEASE = Release(JOB, b"signature")
-SESSION = b"s" * 16
-MASTER = Signer(b"m" * 32)
-JOB_SIGNER = JobSigner(MASTER, SESSION, JOB)
-RUN_KEYS = [RunKey() for _ in range(6)]
-NONCES = [bytes([rank]) * 16 for rank in range(6)]
-Output = tuple[int, int, bytes]
-
-
-class Upstream:
-    """Records what the job sends upstream, in order."""
-
-    def __init__(self) -> None:
-        self.sent: list[Message | Output] = []
-
-    def send(self, message: Message) -> None:
-        self.sent.append(message)
-
-    def write(self, frame: bytes) -> None:
-        job, rank, stream, _, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
-        assert job == JOB
-        self.sent.append((rank, stream, bytes(data)))
-
-    @property
-    def outputs(self) -> list[Output]:
-        return [sent for sent in self.sent if isinstance(sent, tuple)]
-
-    @property
-    def outcomes(self) -> dict[int, Outcome]:
-        found: dict[int, Outcome] = {}
-        for sent in self.sent:
-            if isinstance(sent, Finished | RankEnded):
-                assert sent.rank not in found, "a rank ended twice"
-                found[sent.rank] = outcome_in(sent)
-        return found
-
-
-class Member:
-    """A downstream that records what the job sends it."""
-
-    def __init__(self) -> None:
-        self.runs: list[Run] = []
-        self.acts: list[tuple[Act | None, Signed]] = []
-        self.input: list[bytes] = []
-        self.granted = {frames.STDOUT: 0, frames.STDERR: 0}
-        self.acknowledged: dict[tuple[int, int], int] = {}
-        self.released = 0
-
-    def start(self, run: Run) -> None:
-        self.runs.append(run)
-
-    def obey(self, job: int, act: Act | None, order: Signed) -> None:
-        self.acts.append((act, order))
-
-    def stdin(self, job: int, block: frames.InputBlock) -> None:
-        self.input.append(block.data)
-
-    def credit(self, job: int, stream: int, size: int) -> None:
-        self.granted[stream] += size
-
-    def answer(self, answer: AnswerOutput) -> None:
-        raise AssertionError("nothing was announced")
-
-    def acknowledge(self, taken: Acknowledged) -> None:
-        JobOrders(MASTER.public_key, SESSION, JOB, NONCES[taken.rank]).check_taken(taken)
-        self.acknowledged[taken.rank, taken.stream] = taken.bytes
-
-    def release(self, word: Release) -> None:
-        assert word == RELEASE
-        self.released += 1
-
-
-def job_of(branch: Branch, *, window_bytes: int = WINDOW_BYTES) -> Run:
-    return Run(JOB, len(branch.ranks()), SIGNED, branch, window_bytes)
-
-
-def asked(*, stdin: bool) -> Request:
-    return Request(nodes=".", argv=(b"x",), stdin=stdin)
-
-
-def begin(
-    parts: dict[Member, Branch], *, stdin: bool = False, window_bytes: int = WINDOW_BYTES, master: bool = False
-) -> tuple[RelayedJob, Upstream]:
-    upstream = Upstream()
-    relayed = RelayedJob(JOB, SIGNED, asked(stdin=stdin), upstream, receipt() if master else None)
-    branch = Branch(-1, dict(enumerate(parts.values(), start=1)))
-    downstream: dict[Downstream, Branch] = {member: part for member, part in parts.items()}  # noqa: C416 - for mypy
-    relayed.start(job_of(branch, window_bytes=window_bytes), downstream, {})
-    return relayed, upstream
-
-
-def receipt() -> JobReceipt:
-    runs = [RunOfNode(NONCES[rank], RUN_KEYS[rank].public) for rank in range(6)]
-    return JobReceipt(JOB, asked(stdin=False), JOB_SIGNER, runs)
-
-
-def ended(rank: int, outcome: Outcome, stdout: bytes = b"", *, by: int | None = None, job: int = JOB) -> RankEnded:
-    """by: the rank whose node signs it; None: its own."""
-    digests = (blake3(stdout).digest(), EMPTY)
-    end = SignedEnd(SESSION, job, rank, 6, outcome, (len(stdout), 0), digests)
-    return RankEnded(JOB, rank, RUN_KEYS[rank % 6 if by is None else by].sign(end))
-
-
-def outcome_in(sent: Finished | RankEnded) -> Outcome:
-    if isinstance(sent, Finished):
-        return sent.outcome
-    assert sent.signed is not None
-    return read_end(sent.signed, RUN_KEYS[sent.rank].public).outcome
+from gproc.wire.endings import RankEnded
+from gproc.wire.messages import Credit, Finished, Signed
+from tests.relay.job_on_links import (
+    JOB,
+    ORDER,
+    RELEASE,
+    RUN_KEYS,
+    SESSION,
+    SIGNED,
+    WINDOW_BYTES,
+    Member,
+    Upstream,
+    begin,
+    ended,
+    job_of,
+)
 
 
 def test_each_downstream_gets_only_its_own_part() -> None:
@@ -403,101 +294,6 @@ def test_a_node_on_a_new_way_hears_again_what_the_master_has() -> None:
     branch = Branch(0, {}, (ACKNOWLEDGED_BYTES, 0))
     relayed.resume(job_of(Branch(-1, {9: branch})), {other: branch}, upstream)
     assert other.acknowledged == {(0, frames.STDOUT): ACKNOWLEDGED_BYTES}
-
-
-class RelayedJobMachine(RuleBasedStateMachine):
-    """Three members with two ranks each; output, credit, outcomes and losses in any order."""
-
-    @initialize(window=st.sampled_from([window_for(3, WINDOW_BYTES), WINDOW_BYTES]))
-    def begin(self, window: int) -> None:
-        self.window = window
-        self.members = [Member() for _ in range(3)]
-        parts = {
-            member: Branch(2 * number, {1: Branch(2 * number + 1, {})}) for number, member in enumerate(self.members)
-        }
-        self.relayed, self.upstream = begin(parts, window_bytes=window)
-        self.sent: dict[tuple[int, int], bytes] = {}
-        self.sent_by = dict.fromkeys(((n, s) for n in range(3) for s in (frames.STDOUT, frames.STDERR)), 0)
-        self.acknowledged = dict.fromkeys((frames.STDOUT, frames.STDERR), 0)
-        self.ended: dict[int, Outcome] = {}
-        self.left: set[int] = set()
-
-    @rule(
-        rank=st.integers(0, 5), stream=st.sampled_from([frames.STDOUT, frames.STDERR]),
-        size=st.integers(1, frames.MAX_STDIO_BYTES), byte=st.integers(0, 255),
-    )  # fmt: skip
-    def output(self, rank: int, stream: int, size: int, byte: int) -> None:
-        number = rank // 2
-        member = self.members[number]
-        size = min(size, window_for(3, WINDOW_BYTES) + member.granted[stream] - self.sent_by[number, stream])
-        if rank in self.ended or not size:
-            return
-        data = bytes([byte]) * size
-        self.sent_by[number, stream] += size
-        self.sent[rank, stream] = self.sent.get((rank, stream), b"") + data
-        self.relayed.output(member, rank, stream, 0, data)
-
-    @rule(rank=st.integers(0, 5), status=st.integers(0, 255))
-    def finish(self, rank: int, status: int) -> None:
-        if rank not in self.ended:
-            self.ended[rank] = Returned(status)
-            if rank // 2 not in self.left:
-                self.relayed.finished(self.members[rank // 2], ended(rank, self.ended[rank]))
-
-    @rule(number=st.integers(0, 2))
-    def leave(self, number: int) -> None:
-        if number not in self.left:
-            self.left.add(number)
-            self.relayed.left(self.members[number])
-            for rank in (2 * number, 2 * number + 1):
-                self.ended.setdefault(rank, Lost("by the master's word"))
-
-    @rule(stream=st.sampled_from([frames.STDOUT, frames.STDERR]), data=st.data())
-    def credit(self, stream: int, data: st.DataObject) -> None:
-        if in_flight := self.in_flight(stream):
-            self.acknowledge(stream, data.draw(st.integers(1, in_flight)))
-
-    def acknowledge(self, stream: int, size: int) -> None:
-        self.acknowledged[stream] += size
-        self.relayed.credit_from_upstream(stream, size)
-
-    def in_flight(self, stream: int) -> int:
-        emitted = sum(len(data) for _, of, data in self.upstream.outputs if of == stream)
-        return emitted - self.acknowledged[stream]
-
-    @invariant()
-    def everything_goes_upstream_in_order_and_within_the_window(self) -> None:
-        assert all(self.in_flight(stream) <= self.window for stream in self.acknowledged)
-        stopped: set[int] = set()
-        received: dict[tuple[int, int], bytes] = {}
-        for sent in self.upstream.sent:
-            if isinstance(sent, tuple):
-                rank, stream, data = sent
-                assert rank not in stopped, "output after its rank's end"
-                received[rank, stream] = received.get((rank, stream), b"") + data
-            elif isinstance(sent, RankEnded):
-                stopped.add(sent.rank)
-                assert all(received.get((sent.rank, of), b"") == self.sent.get((sent.rank, of), b"") for of in (1, 2))
-        assert all(self.sent[key].startswith(data) for key, data in received.items())
-
-    def teardown(self) -> None:
-        """In any case, a reader that goes on reading gets all output and every outcome."""
-        if not hasattr(self, "upstream"):
-            return
-        while any(self.in_flight(stream) for stream in self.acknowledged):
-            for stream in self.acknowledged:
-                self.acknowledge(stream, self.in_flight(stream))
-        received: dict[tuple[int, int], bytes] = {}
-        for rank, stream, data in self.upstream.outputs:
-            received[rank, stream] = received.get((rank, stream), b"") + data
-        assert received == self.sent
-        assert self.upstream.outcomes == {
-            rank: outcome for rank, outcome in self.ended.items() if not isinstance(outcome, Lost)
-        }
-
-
-def test_a_relayed_job_keeps_all_output_and_outcomes_under_any_order_of_events() -> None:
-    run_state_machine_as_test(RelayedJobMachine)
 
 
 def test_an_order_reaches_every_downstream() -> None:

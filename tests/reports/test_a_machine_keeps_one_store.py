@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import Cluster, Slave, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import Cluster, Slave
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gproc.relay.membership import MAX_REFUSED_S
-from tests.system.cluster import Cluster, Slave, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import Cluster, Slave
 
 
 def dialled_times(slave: Slave, times: int) -> None:

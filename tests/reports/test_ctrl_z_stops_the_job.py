@@ -15,7 +15,8 @@ import pytest
 
 import gproc
 from tests.patience import PATIENCE_S
-from tests.system.cluster import Cluster, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import Cluster
 
 COUNTER = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.02; done"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gproc import native
-from tests.system.cluster import Cluster, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import Cluster
 
 STEP = re.compile(r"gproc: \d+\.\d{3} s: (.*)")
 

@@ -13,7 +13,8 @@ from gproc.cli.parse import parse
 from gproc.locales import Options, Role, load
 from gproc.nodespec import NodeSpec, Place
 from tests.laboratory import laboratory
-from tests.system.cluster import Cluster, Daemon, Slave, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import Cluster, Daemon, Slave
 
 README = Path(__file__).parents[2] / "README.md"
 CLUSTERS = README.parent / "docs" / "clusters.md"

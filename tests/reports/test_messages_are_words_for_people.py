@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gproc.shown import reason_of, shown, shown_text
-from tests.system.cluster import Cluster, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import Cluster
 
 RAW = re.compile(r"\[Errno|Traceback|b'|\bError\b\(|Object (contains|missing)|Expected `|- at `\$|codec can't")
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from gproc.cli.modes import MODES
-from tests.system.cluster import Cluster, Slave, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import Cluster, Slave
 
 NAMES = {
     "a leading dash": b"-rf",

@@ -14,7 +14,8 @@ import pytest
 
 from gproc.logstream import LogStream, open_log
 from tests.patience import PATIENCE_S
-from tests.system.cluster import Cluster, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import Cluster
 
 
 @pytest.fixture

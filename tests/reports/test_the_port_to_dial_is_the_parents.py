@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gproc.locales import DEFAULT_PORT, Options, Role, load
-from tests.system.cluster import Cluster, Slave, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import Cluster, Slave
 
 
 def dialled_by(tmp_path: Path, *switches: str) -> str:

@@ -17,8 +17,9 @@ from gproc.start.giving import Giving, Parcel
 from gproc.start.plan import planned
 from gproc.start.ssh import Ways, open_channel
 from gproc.start.supply import Giver, Supply
-from tests.native.test_bootstrap import TOKEN, place
-from tests.native.test_handing_on import ARCHIVE, source
+from tests.native.bootstrap import TOKEN
+from tests.native.conftest import place
+from tests.native.handing_on import ARCHIVE, source
 from tests.patience import PATIENCE_S
 
 __all__ = ["place"]

@@ -17,7 +17,7 @@ from gproc.wire.job_messages import Keep
 from gproc.wire.task_messages import LIST_BYTES_MAX, TaskListing
 from gproc.wire.tasks import listed_record
 from tests.system.cluster import Cluster
-from tests.system.test_map import Gate, numbers
+from tests.system.lists import Gate, numbers
 
 
 def detached(cluster: Cluster, *words: str, list: bytes) -> str:

@@ -11,7 +11,8 @@ import pytest
 
 import gproc
 from tests.loop import run
-from tests.system.cluster import NOBODY, Cluster, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import NOBODY, Cluster
 
 
 def listed(cluster: Cluster, *words: str, **options: Any) -> dict[int, dict[str, Any]]:

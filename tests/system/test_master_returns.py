@@ -17,8 +17,9 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests.patience import PATIENCE_S
+from tests.system.as_user import gproc_as
 from tests.system.cable import Cable
-from tests.system.cluster import Cluster, Daemon, Slave, await_ends, gproc_as
+from tests.system.cluster import Cluster, Daemon, Slave, await_ends
 from tests.system.screen import Screen
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from bench.lab import HEAD, Lab
 from tests.laboratory import laboratory
-from tests.system.cluster import Cluster, Daemon, Slave, gproc_as
+from tests.system.as_user import gproc_as
+from tests.system.cluster import Cluster, Daemon, Slave
 from tests.transfer.payload import Payload
 
 FRONT, NODE = "127.0.0.6", "127.0.0.5"

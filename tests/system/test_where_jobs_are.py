@@ -17,7 +17,7 @@ from gproc.node.user_stacks import tool_named
 from tests.fidelity.conftest import keys_for
 from tests.patience import PATIENCE_S
 from tests.system.cluster import NOBODY, Cluster
-from tests.system.test_detached_jobs import detached
+from tests.system.detached import detached
 
 STUCK: Final = "if [ $GPROC_NODE = 1/2 ]; then exec cat /dev/ptmx; fi; exec sleep 1000"
 

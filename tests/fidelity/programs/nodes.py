@@ -21,7 +21,8 @@ from tests.fidelity.conftest import USER, keys_for
 from tests.fidelity.programs.cases import Case, filled
 from tests.fidelity.releases import unpacked
 from tests.patience import PATIENCE_S
-from tests.system.cluster import IMPORT_ALL, Cluster, Slave, gproc_as
+from tests.system.as_user import IMPORT_ALL, gproc_as
+from tests.system.cluster import Cluster, Slave
 
 NODES: Final = ("ramdisk", "bookworm", "bullseye", "trixie", "user", "plain")
 """What the case's programs are not on: busybox alone; three releases; an unprivileged slave, and one without views."""
