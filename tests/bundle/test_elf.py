@@ -277,6 +277,7 @@ def test_it_reads_exactly_what_was_written(
     assert (found.rpath, found.runpath) == (rpath if runpath is None else None, runpath)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), bits=st.sampled_from([32, 64]), little=st.booleans())
 def test_a_corrupt_file_gives_an_answer_or_bad_elf_and_nothing_else(

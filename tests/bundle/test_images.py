@@ -295,6 +295,7 @@ NAMES = st.lists(
 ENTRIES = st.lists(st.tuples(NAMES, st.sampled_from("fdlhcp"), NAMES.map(lambda name: name[:90])), max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(ENTRIES, min_size=1, max_size=3), st.integers(0, 4000), st.binary(max_size=3))
 def test_no_layer_makes_anything_outside(all_entries: list[list[Entry]], at: int, noise: bytes) -> None:

@@ -250,6 +250,7 @@ def test_libraries_that_need_each_other_end_the_search(
     assert len(list(packed(program).manifest.files())) == 4
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_corrupt_program_is_packed_or_refused_and_nothing_else(

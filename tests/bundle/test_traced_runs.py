@@ -60,6 +60,7 @@ def lives(pid: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_files_whose_names_a_program_makes_up_go_along(home: Path) -> None:
     names = {f"{home}/made/up", f"{home}/made/names"}
     assert not names & sent(home, "/usr/bin/python3", "reads.py")

@@ -166,6 +166,7 @@ def asked(*words: str, **environ: str) -> list[str]:
     return [line.partition("\t")[0] for line in done.stdout.splitlines()[1:]]
 
 
+@pytest.mark.slow
 def test_connected_nodes_are_offered_and_nothing_without_a_master(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "c")
     socket = str(cluster.socket)
@@ -188,6 +189,7 @@ def offers(expected: list[str], *words: str) -> None:
         assert time.monotonic() < until_s, found
 
 
+@pytest.mark.slow
 def test_jobs_are_offered_by_name_and_number_and_those_that_have_ended_if_they_are_of_use(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "c")
     here = f"--socket={cluster.socket}"

@@ -43,6 +43,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not kernel.freed_bytes(), reason="another C library than glibc")
 @pytest.mark.parametrize("looks", ["(0,)", "(1, 2)"], ids=["when_it_is_free", "when_it_was_in_use_before"])
 def test_what_faults_and_output_took_of_a_master_is_given_back(looks: str) -> None:

@@ -23,6 +23,7 @@ FAULTS = 20_000
 """Within so many each planted bug is found."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("small", [True, False])
 def test_nothing_is_lost_doubled_or_left_over_whatever_fails(small: bool) -> None:
     simulate(1, 800 if small else 40, small=small)
@@ -34,7 +35,10 @@ def test_output_that_ranks_have_alike_is_not_lost_doubled_or_mixed_up_whatever_f
         simulate(3, faults, small=True)
 
 
-@pytest.mark.parametrize(("seed", "faults"), [(1, 4000), pytest.param(10_000_031, 12_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("seed", "faults"),
+    [(1, 800), *(pytest.param(*each, marks=pytest.mark.slow) for each in [(1, 4000), (10_000_031, 12_000)])],
+)
 def test_nothing_is_lost_doubled_or_left_over_whatever_fails_and_the_master_crashes(seed: int, faults: int) -> None:
     """With standard input, clients that die or leave, and the disk of the master.  Dense faults cost least.
     The second seed goes on where the first one ends.
@@ -122,7 +126,7 @@ def test_a_tree_ends_with_its_master_and_whoever_is_cut_off_then_ends_later() ->
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.stress] if number % 2 else [])
+        pytest.param(name, marks=pytest.mark.stress if number % 2 else pytest.mark.slow)
         for number, name in enumerate(name for name in PLANTED if name in SEEDS)
     ],
 )

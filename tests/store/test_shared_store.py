@@ -126,6 +126,7 @@ def test_a_file_that_another_process_gave_further_names_is_hashed_again_and_kept
     assert store.find(root.bundle, OWN) is None
 
 
+@pytest.mark.slow
 def test_many_processes_that_receive_and_remove_at_once_end_within_the_cap_and_lose_nothing(tmp_path: Path) -> None:
     with neighbours(str(tmp_path), 4, cap_bytes=3 * MIB) as others:
 

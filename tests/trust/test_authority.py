@@ -269,6 +269,7 @@ def test_gproc_cert_writes_nothing_if_one_name_is_malformed(tmp_path: Path, monk
     assert not (tmp_path / "kn1").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("derived_once")
 def test_a_cluster_whose_ca_key_is_lost_is_not_replaced_by_a_new_one(authority: Authority) -> None:
     """`gproc key issue` did that, without a word: no node could join any more, and the old ticket key was gone."""
