@@ -12,6 +12,7 @@ from gproc.errors import GprocError, LinkLost, PeerError, TrustError
 from gproc.link.connection import Link, Receiver
 from gproc.nodespec import format_path
 from gproc.relay.membership import (
+    BESIDE_PART,
     AnnounceSubtree,
     DialAfter,
     DialFailed,
@@ -119,14 +120,41 @@ class Uplink:
         is_master = self.where == self._dialer.master
         watch = asyncio.get_running_loop().call_later(NO_ANSWER_S, self._look_for_answer, is_master)
         try:
-            await self._dialer.join(
-                self.where, self._owner.join_request(), self._receiver, self._joined, self.membership.patience_s
-            )
+            await self._join()
         except LinkLost:
             self._look_for_answer(is_master)
             raise
         finally:
             watch.cancel()
+
+    async def _join(self) -> None:
+        """Join the node that is dialled, unless it takes long and the one above it answers.  Raises: as Dialer.join."""
+        membership, request = self.membership, self._owner.join_request()
+        joining = self._dialer.join(self.where, request, self._receiver, self._joined, membership.patience_s)
+        join = asyncio.ensure_future(joining)
+        beside = asyncio.ensure_future(self._reach_next())
+        try:
+            await asyncio.wait((join, beside), return_when=asyncio.FIRST_COMPLETED)
+            if not join.done() and beside.result():
+                raise LinkLost(f"{self.where} is slow, and {membership.next_way} answers")
+            await join
+            self._dialer.give_up()
+        finally:
+            for task in (join, beside):
+                task.cancel()
+            await asyncio.wait((join, beside))
+
+    async def _reach_next(self) -> bool:
+        """After a while, reach the node above the one that is dialled.  Returns whether it answers."""
+        membership = self.membership
+        if self.is_at_master:
+            return False
+        await asyncio.sleep(BESIDE_PART * membership.patience_s)
+        try:
+            await self._dialer.reach_beside(membership.next_way, self._receiver)
+        except (LinkLost, TrustError, PeerError):
+            return False
+        return True
 
     def _look_for_answer(self, is_master: bool) -> None:
         """Of the node that is dialled."""

@@ -37,6 +37,11 @@ ONE_OF_MANY_S: Final = 2.0
 ONE_OF_MANY_MAX_S: Final = 8.0
 """The most that it may take."""
 
+BESIDE_PART: Final = 0.3
+"""After this part of that time the next one is reached too.  If it answers first, it is dialled: the kernel of a frozen
+node takes a connection, and nothing else would show that nobody reads it.  With 4 s of silence until a frozen parent
+is left, a frozen grandparent may cost 1 s more."""
+
 STORY_EVENTS: Final = 8
 """How many moves are kept for the message about an illegal move."""
 
@@ -260,6 +265,11 @@ class Membership:
         """
         rounds = self._failed_ways // len(self.ways)
         return min(ONE_OF_MANY_S * (1 + rounds), ONE_OF_MANY_MAX_S)
+
+    @property
+    def next_way(self) -> str:
+        """The node that is dialled if `way` does not let this one in."""
+        return self.ways[(self.way + 1) % len(self.ways)]
 
     def _turn(self) -> None:
         self.way = (self.way + 1) % len(self.ways)

@@ -95,10 +95,17 @@ class Dialer:
 
         Raises: as `join`.
         """
-        waiting = _Waiting(receiver)
         self.answered = False
         self._endpoint.refresh()
-        link = await self._open(where, frames.CHANNEL_CONTROL, waiting)
+        await self._reach(where, receiver, self._note_answer)
+
+    async def reach_beside(self, where: str, receiver: Receiver[ParentToChild]) -> None:
+        """`reach`, while another of `ways` is dialled, which is the one that `answered` is about."""
+        await self._reach(where, receiver, lambda: None)
+
+    async def _reach(self, where: str, receiver: Receiver[ParentToChild], answered: Callable[[], None]) -> None:
+        waiting = _Waiting(receiver)
+        link = await self._open(where, frames.CHANNEL_CONTROL, waiting, answered)
         self.give_up()
         self._reached = where, link, waiting
 
@@ -137,11 +144,12 @@ class Dialer:
         try:
             if reached is not None and reached[0] == where and not reached[1].lost:
                 _, control, waiting = reached
+                self.answered = True
             else:
                 if reached is not None:
                     reached[1].abort("another parent is dialled")
                 waiting = _Waiting(receiver)
-                control = await self._open(where, frames.CHANNEL_CONTROL, waiting)
+                control = await self._open(where, frames.CHANNEL_CONTROL, waiting, self._note_answer)
         except LinkLost as error:
             if isinstance(error.__cause__, ConnectionRefusedError) and not is_loopback(self._nodes[where][0].host):
                 raise LinkLost(f"{error}: {NOBODY_LISTENS}") from error
@@ -152,7 +160,7 @@ class Dialer:
                 answer = await waiting.answer
             if isinstance(answer, RefuseJoin):
                 raise NotAdmitted(f"{where} refused us: {answer.reason}", final=answer.final)
-            bulk = await self._open(where, frames.CHANNEL_BULK, receiver)
+            bulk = await self._open(where, frames.CHANNEL_BULK, receiver, self._note_answer)
             bulk.allow_slow_reader()
             bulk.send(Attach(join.token))
             joined(control, bulk, answer)
@@ -162,11 +170,9 @@ class Dialer:
                 raise LinkLost(f"{where} did not answer for {HANDSHAKE_S:.0f} s") from None
             raise
 
-    async def _open(self, where: str, channel: int, receiver: Receiver[Any]) -> Link:
+    async def _open(self, where: str, channel: int, receiver: Receiver[Any], answered: Callable[[], None]) -> Link:
         parent, port = self._nodes[where]
-        return await open_link(
-            parent, port, channel, receiver, self._endpoint, self._link_timeout_s, self._note_answer
-        )  # fmt: skip
+        return await open_link(parent, port, channel, receiver, self._endpoint, self._link_timeout_s, answered)
 
     def _note_answer(self) -> None:
         self.answered = True

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gproc.link.connection import Link, Receiver
 from gproc.link.transport import secure
+from gproc.node import uplink
+from gproc.relay import membership
 from gproc.relay.parent import Dialer, new_token
 from gproc.trust.authority import open_authority, provision
 from gproc.trust.endpoint import Endpoint
@@ -112,5 +115,34 @@ def test_what_was_reached_serves_the_next_join_of_that_way_and_is_closed_by_any_
             records = await reached(dialer, above)
             dialer.give_up()
             await records.until_lost()
+
+    run(work())
+
+
+def test_a_node_above_that_answers_is_joined_if_the_one_that_is_dialled_takes_connections_and_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel takes connections for a frozen process: the node waited for its patience, 2 s and more."""
+    monkeypatch.setattr(membership, "ONE_OF_MANY_S", 1000.0)
+    monkeypatch.setattr(membership, "ONE_OF_MANY_MAX_S", 1000.0)
+    monkeypatch.setattr(uplink, "BESIDE_PART", 0.0001)
+    master, slave = endpoints(tmp_path)
+
+    async def work() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as frozen, socket.create_server(("127.0.0.1", 0)) as above:
+            above.setblocking(False)
+            home, front = (f"127.0.0.1:{each.getsockname()[1]}" for each in (frozen, above))
+            dialer = Dialer(slave, ExpectedParent("127.0.0.1", None, is_master=True), frozen.getsockname()[1], 5.0)
+            dialer.know([Ancestor("", front)], home)
+            receiver: Receiver[Any] = Recorder()
+            owner: Any = SimpleNamespace(join_request=a_join, look_for_way=lambda: None)
+            joining = asyncio.ensure_future(uplink.Uplink(dialer, 1, owner, receiver).stay_joined())
+            connection, _ = await asyncio.get_running_loop().sock_accept(above)
+            records = Recorder()
+            await secure(connection, master.server, Link(None, records), server_side=True)
+            await records.until_received(1)
+            assert isinstance(records.received[0], Join)
+            joining.cancel()
+            await asyncio.wait([joining])
 
     run(work())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -93,8 +94,8 @@ class SimDialer(Dialer):
         self._world = world
         self._process = process
 
-    async def _open(self, where: str, channel: int, receiver: Receiver[Any]) -> Any:
-        return await self._world.network.open(self._process, where, channel, receiver, self._note_answer)
+    async def _open(self, where: str, channel: int, receiver: Receiver[Any], answered: Callable[[], None]) -> Any:
+        return await self._world.network.open(self._process, where, channel, receiver, answered)
 
 
 class SimSlave(Slave):

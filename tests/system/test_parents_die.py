@@ -104,17 +104,25 @@ def test_input_that_is_on_its_way_reaches_every_node_whole_and_once(rack: Rack, 
     fell(rack.cluster, rack.above, signum)
 
 
-def test_a_parent_and_a_grandparent_that_die_together_cost_nothing_below_them(rack: Rack) -> None:
+@DEATHS
+def test_a_parent_and_a_grandparent_that_die_together_cost_nothing_below_them(
+    rack: Rack, signum: signal.Signals
+) -> None:
+    """A frozen grandparent took a connection and never answered: that cost 2 s more than a dead one."""
     cluster, parent = rack.cluster, rack.below[0]
     lowest = cluster.slave(5, parent=parent)
     process = begun(cluster, f"={lowest.path}", WRITES)
     for slave in (rack.above, parent):
-        slave.kill(signal.SIGKILL)
+        slave.kill(signum)
     out, errors = process.communicate(timeout=PATIENCE_S)
     assert (digest(out), errors) == (digest(WRITTEN), b"")
     assert process.returncode == 0
     for slave in (rack.above, parent):
-        fell(rack.cluster, slave, signal.SIGKILL)
+        if signum == signal.SIGSTOP:
+            lowest.says(r"cannot join: \S+ is slow, and \S+ answers")
+            slave.kill(signal.SIGCONT)
+        else:
+            fell(rack.cluster, slave, signum)
 
 
 @LEASE_ENDS
