@@ -47,6 +47,7 @@ class Foreground:
 
     lost: why the master was lost during the job.  problem: what went wrong on our side, as one sentence.
     reader_is_gone: nobody reads our standard output or standard error any more.
+    lacks_output: whether some of the job's output was not kept, which was said.
     departed: whether we have left the job.  goes_on: and it goes on; else the master had to end it.
     errors: the end of what the nodes wrote to standard error.
     """
@@ -65,7 +66,7 @@ class Foreground:
         self.departed = self.goes_on = False
         self.lost: GprocError | None = None
         self.problem: str | None = None
-        self.reader_is_gone = False
+        self.reader_is_gone = self.lacks_output = False
         self.errors = b""
         self.tasks: TasksShown | None = None
         """Shows what tasks write, if the master hands them out; None: their output is that of their nodes."""
@@ -260,9 +261,11 @@ class Foreground:
                 self._progress.clear()
                 complain([unreached_text(event)])
             case Skipped():
+                self.lacks_output = True
                 self._progress.clear()
                 complain([skipped_text(event)])
             case Unkept(reason):
+                self.lacks_output = True
                 self._progress.clear()
                 complain([f"job {self.job.number}: {reason}"])
             case Departed(reason):

@@ -136,6 +136,8 @@ def _help(mode: Mode | None, rest: Iterator[str]) -> HelpRequest:
     following = next(rest, "-")
     if mode is None and not following.startswith("-"):
         mode = _mode(following)
+        if (extra := next(rest, "-")) and not extra.startswith("-"):
+            raise UsageError(f"{extra!r} is one word too many: `gproc help {mode.name}`")
     return HelpRequest(mode.name if mode else "")
 
 
