@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,4 +52,28 @@ def test_a_slave_ends_although_a_job_of_it_cannot_be_killed(tmp_path: Path, froz
     job.kill()
     job.communicate()
     (frozen / "freezer.state").write_text("THAWED")
+    cluster.stop()
+
+
+def test_a_person_can_leave_a_job_that_cannot_be_killed(tmp_path: Path, frozen: Path) -> None:
+    """However often Ctrl-C was pressed, the command stayed: only kill -9 ended it."""
+    cluster = Cluster(tmp_path / "c")
+    cluster.start_master()
+    cluster.slave(1)
+    script = f"sleep 1000 & echo $! > {frozen}/cgroup.procs; echo FROZEN > {frozen}/freezer.state; echo frozen; wait"
+    job = cluster.begin("e", "=1", "/bin/sh", "-c", script)
+    assert job.stdout is not None
+    assert job.stdout.readline() == b"frozen\n"
+    presses = 0
+    while job.poll() is None:
+        assert presses < PATIENCE_S
+        job.send_signal(signal.SIGINT)
+        presses += 1
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            job.wait(1)
+    status, _, said = cluster.finish(job)
+    assert (status, "was killed and has not ended" in said) == (128 + signal.SIGINT, True)
+    assert presses > 2
+    (frozen / "freezer.state").write_text("THAWED")
+    cluster.nothing_runs(PATIENCE_S)
     cluster.stop()
