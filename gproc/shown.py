@@ -34,9 +34,21 @@ def shown_text(text: str, *, keep: str = "") -> str:
     return "".join(each if each.isprintable() or each in keep else _escaped(each) for each in text)
 
 
+def quoted_text(text: str) -> str:
+    """A word that a person has written, as repr() has it; but a byte that is no text is written as that byte."""
+    if not any(_is_byte(each) for each in text):
+        return repr(text)
+    return "'" + "".join(_escaped(each) if _is_byte(each) else repr(each)[1:-1] for each in text) + "'"
+
+
+def _is_byte(character: str) -> bool:
+    """Whether it stands for a byte that is no text: PEP 383."""
+    return "\udc80" <= character <= "\udcff"
+
+
 def _escaped(character: str) -> str:
     """A byte that is no text (PEP 383) is written as that byte, as `shown` writes it."""
-    if "\udc80" <= character <= "\udcff":
+    if _is_byte(character):
         return f"\\x{ord(character) - 0xDC00:02x}"
     return ascii(character)[1:-1]
 

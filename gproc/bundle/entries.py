@@ -45,6 +45,8 @@ class BundleEntries:
     def add_tree(self, path: str, reason: str, omit: Omit = lambda _: False) -> str:
         """As `add`, with everything below a directory.  Links in it are added, with the files that they lead to.
 
+        FIFOs, sockets and devices in it are left out: nobody is at their other end on a node, and an editor's socket
+        must not keep a whole tree from being sent.
         omit: returns whether to leave a real path out.
         """
         top = self.add(path, reason)
@@ -60,7 +62,7 @@ class BundleEntries:
                     todo.append(here)
                 if stat.S_ISLNK(status.st_mode):
                     self._add_linked(here, reason)
-                else:
+                elif stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode):
                     self._add_found(here, status, reason)
         return top
 

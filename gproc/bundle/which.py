@@ -9,7 +9,7 @@ from typing import Final
 
 from gproc.bundle.image import Image, Walk
 from gproc.errors import BundleError, ProgramNotExecutable, ProgramNotFound
-from gproc.shown import shown_text
+from gproc.shown import quoted_text, shown_text
 
 DEFAULT_PATH: Final = "/bin:/usr/bin"
 """The directories that execvp(3) searches if PATH is not set."""
@@ -50,7 +50,7 @@ def _searched(image: Image, name: str, path: str, absolute: Callable[[str], str]
         obstacle = obstacle or f"{image.shown(full)}: {reason}"
     if obstacle:
         raise ProgramNotExecutable(obstacle)
-    raise ProgramNotFound(f"{name!r}: no such program in PATH ({shown_text(path)})")
+    raise ProgramNotFound(f"{quoted_text(name)}: no such program in PATH ({shown_text(path)})")
 
 
 def _obstacle(image: Image, walk: Walk) -> str:

@@ -1,4 +1,4 @@
-"""Words for people about nodes that are not there, or that take no jobs."""
+"""Words for people about nodes that are not there, take no jobs or cannot be reached, and about output not kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 
+from gproc.client.events import Skipped, Unreached
 from gproc.naming.naming import Naming
 from gproc.nodespec import NodeSpec, Path
 from gproc.shown import shown_text
@@ -59,3 +60,18 @@ def without_part(nodes: str, places: Iterable[Path], job: int | None, naming: Na
     with_parents = {Path(place[:level]) for place in places for level in range(1, len(place) + 1)}
     missing = NodeSpec.parse(nodes).missing(sorted(with_parents))
     return [f"{naming.refold(missing)}: job {job} has no part there"] if missing else []
+
+
+def unreached_text(event: Unreached) -> str:
+    """Words for people about nodes that cannot be reached, or are reached again."""
+    if not event.until_s:
+        return f"{event.nodes}: reached again"
+    until = time.strftime("%H:%M:%S", time.localtime(event.until_s))
+    return f"{event.nodes}: cannot be reached: {event.reason}; may run until {until}"
+
+
+def skipped_text(event: Skipped) -> str:
+    """Words for people about output that was not kept."""
+    if not event.stream:
+        return f"all of its output, {event.size} bytes, was dropped: there was no room to keep it"
+    return f"{event.node}: {event.size} bytes of {event.stream} are missing here: there was no room to keep them"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from gproc.cli.absent import absent_lines, drained_lines
+from gproc.cli.absent import absent_lines, drained_lines, skipped_text, unreached_text
 from gproc.cli.input_buffer import InputBuffer
+from gproc.cli.interrupting import Interrupts, not_ended_text
 from gproc.cli.stderr import complain
 from gproc.cli.suspending import Suspending
 from gproc.cli.trace import Trace
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gproc.client.terminal import LentTerminal
 
 PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that we pass on to the program.  A second one of the first four kills it."""
+"""Signals that we pass on to the program.  What a second one of the first four means: `Interrupts`."""
 
 _ERRORS_BYTES: Final = 8192
 """Bytes that are kept of the end of standard error: a program says last why it ends."""
@@ -47,6 +47,7 @@ class Foreground:
 
     lost: why the master was lost during the job.  problem: what went wrong on our side, as one sentence.
     reader_is_gone: nobody reads our standard output or standard error any more.
+    lacks_output: whether some of the job's output was not kept, which was said.
     departed: whether we have left the job.  goes_on: and it goes on; else the master had to end it.
     errors: the end of what the nodes wrote to standard error.
     """
@@ -65,7 +66,7 @@ class Foreground:
         self.departed = self.goes_on = False
         self.lost: GprocError | None = None
         self.problem: str | None = None
-        self.reader_is_gone = False
+        self.reader_is_gone = self.lacks_output = False
         self.errors = b""
         self.tasks: TasksShown | None = None
         """Shows what tasks write, if the master hands them out; None: their output is that of their nodes."""
@@ -75,7 +76,7 @@ class Foreground:
         self._trace = trace
         self._stdin = stdin
         self._ended = ended
-        self._interrupted = False
+        self._interrupts = Interrupts()
         self._gave_up = False
         self._suspending = Suspending(self, lent)
         self._signals = SignalPipe()
@@ -260,9 +261,11 @@ class Foreground:
                 self._progress.clear()
                 complain([unreached_text(event)])
             case Skipped():
+                self.lacks_output = True
                 self._progress.clear()
                 complain([skipped_text(event)])
             case Unkept(reason):
+                self.lacks_output = True
                 self._progress.clear()
                 complain([f"job {self.job.number}: {reason}"])
             case Departed(reason):
@@ -334,8 +337,12 @@ class Foreground:
         if self.job.number is None or (signum == signal.SIGHUP and self._survives):
             # No job runs yet, or it goes on without us.
             raise SystemExit(EXIT_SIGNAL_BASE + signum)
-        self._signal(signal.SIGKILL if self._interrupted else signum)
-        self._interrupted = True
+        if (passed_on := self._interrupts.heard(signum)) is None:
+            with contextlib.suppress(RuntimeError):  # as in `tidy`
+                self._progress.clear()
+                complain([not_ended_text(self.job.number)])
+            raise SystemExit(EXIT_SIGNAL_BASE + signum)
+        self._signal(passed_on)
 
     # What Ctrl-Z needs: `gproc.cli.suspending`
 
@@ -378,18 +385,3 @@ def submitted(
     """The job, on its way to the master."""
     trace.step(f"asks the master at {driver.connection.path} for nodes {request.nodes}")
     return driver.submit(request, bundle, keep, naming, listing)
-
-
-def unreached_text(event: Unreached) -> str:
-    """Words for people about nodes that cannot be reached, or are reached again."""
-    if not event.until_s:
-        return f"{event.nodes}: reached again"
-    until = time.strftime("%H:%M:%S", time.localtime(event.until_s))
-    return f"{event.nodes}: cannot be reached: {event.reason}; may run until {until}"
-
-
-def skipped_text(event: Skipped) -> str:
-    """Words for people about output that was not kept."""
-    if not event.stream:
-        return f"all of its output, {event.size} bytes, was dropped: there was no room to keep it"
-    return f"{event.node}: {event.size} bytes of {event.stream} are missing here: there was no room to keep them"

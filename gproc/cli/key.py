@@ -17,7 +17,7 @@ from gproc.cli.stderr import complain
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
 from gproc.errors import TrustError, UsageError
-from gproc.shown import shown_text
+from gproc.shown import quoted_text, shown_text
 from gproc.trust.authority import Authority, has_authority, open_authority
 from gproc.trust.backup import BACKUP_BYTES_MAX, PASSPHRASE_MIN, restore, sealed
 from gproc.trust.carried import credentials_for, one_file
@@ -51,7 +51,7 @@ def run(options: KeyOptions) -> int:
         "rotate": rotate,
     }  # fmt: skip
     if verb not in verbs:
-        raise UsageError(f"there is no gproc key {verb!r}: one of {', '.join(verbs)} is wanted")
+        raise UsageError(f"there is no gproc key {quoted_text(verb)}: one of {', '.join(verbs)} is wanted")
     if options.out is not None and verb != "issue":
         raise UsageError(f"--out goes with `gproc key issue`, not with {verb}")
     return verbs[verb](options, words) or 0
@@ -85,7 +85,7 @@ def _issue(options: KeyOptions, hosts: list[str]) -> None:
 
 def _list(options: KeyOptions, words: list[str]) -> None:
     if words:
-        raise UsageError(f"{words[0]!r} is one word too many: `gproc key list`")
+        raise UsageError(f"{quoted_text(words[0])} is one word too many: `gproc key list`")
     authority = _authority()
     Trace(options.debug).step(f"reads what was issued, in {authority.home}")
     revoked = read_revocations(authority.home)

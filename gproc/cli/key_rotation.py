@@ -11,7 +11,7 @@ import msgspec
 from gproc.cli.options import KeyOptions
 from gproc.cli.trace import Trace
 from gproc.errors import TrustError, UsageError
-from gproc.shown import shown_text
+from gproc.shown import quoted_text, shown_text
 from gproc.trust.authority import next_authority, open_authority
 from gproc.trust.home import gproc_home
 from gproc.trust.ledger import damage, read_ledger
@@ -23,7 +23,7 @@ FINISH: Final = "gproc key rotate finish"
 def rotate(options: KeyOptions, words: list[str]) -> None:
     """Make new keys, or say how far nodes are with them; `finish`: the old ones end."""
     if words and words[0] != "finish":
-        raise UsageError(f"{words[0]!r} is unknown here: `gproc key rotate`, and later `{FINISH}`")
+        raise UsageError(f"{quoted_text(words[0])} is unknown here: `gproc key rotate`, and later `{FINISH}`")
     authority = open_authority(gproc_home(os.environ, make=False), create=False)
     trace = Trace(options.debug)
     following = next_authority(authority)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import Final
 
 from gproc.cli.absent import without_part
 from gproc.cli.foreground import Foreground
@@ -19,6 +20,9 @@ from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
 from gproc.client.questions import explained
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, UsageError
+
+_LACKS_OUTPUT: Final = 1
+"""The status if some of the output was not kept, as that of `gproc get` if a file could not be copied."""
 
 
 def run(options: LogsOptions) -> int:
@@ -57,7 +61,8 @@ def run(options: LogsOptions) -> int:
     if foreground.reader_is_gone:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE
     lacking = without_part(meant.nodes, job.places, job.number, meant.naming)
-    return foreground.conclude(EXIT_GPROC if lacking else 0, lacking)
+    status = EXIT_GPROC if lacking else _LACKS_OUTPUT if foreground.lacks_output else 0
+    return foreground.conclude(status, lacking)
 
 
 def asked_of_tasks(options: LogsOptions) -> list[str]:

@@ -25,6 +25,7 @@ from gproc.cli.options import (
 from gproc.cli.switch import Switch
 from gproc.cli.switches import SWITCHES, switches_named
 from gproc.errors import UsageError
+from gproc.shown import quoted_text
 
 HELP_NAMES: Final = ("h", "help")
 COMPLETION_NAMES: Final = ("install-completion", "show-completion")
@@ -87,7 +88,7 @@ def parse(argv: Sequence[str], defaults: Callable[[Mode], Mapping[str, object]] 
 def _name(word: str) -> str:
     name = (word[2:] if word.startswith("--") else word[1:]).partition("=")[0]
     if not name or name.startswith("-"):
-        raise UsageError(f"{word!r} is no switch: a name is wanted after one or two dashes")
+        raise UsageError(f"{quoted_text(word)} is no switch: a name is wanted after one or two dashes")
     return name
 
 
@@ -136,6 +137,8 @@ def _help(mode: Mode | None, rest: Iterator[str]) -> HelpRequest:
     following = next(rest, "-")
     if mode is None and not following.startswith("-"):
         mode = _mode(following)
+        if (extra := next(rest, "-")) and not extra.startswith("-"):
+            raise UsageError(f"{quoted_text(extra)} is one word too many: `gproc help {mode.name}`")
     return HelpRequest(mode.name if mode else "")
 
 
@@ -143,7 +146,8 @@ def _mode(word: str) -> Mode:
     mode = mode_named(word)
     if mode is None:
         near = nearest(word, {name: name for mode in MODES for name in mode.names()})
-        raise UsageError(f"there is no mode {word!r}{near or f': one of {_modes()} is wanted'}\nusage: {USAGE}")
+        wanted = near or f": one of {_modes()} is wanted"
+        raise UsageError(f"there is no mode {quoted_text(word)}{wanted}\nusage: {USAGE}")
     return mode
 
 
@@ -186,7 +190,7 @@ def _value(switch: Switch, found: _Given) -> object:
     try:
         value = switch.kind.read(found.text)
     except ValueError:
-        raise UsageError(f"{found.written}: {found.text!r} is not {switch.kind.wanted}") from None
+        raise UsageError(f"{found.written}: {quoted_text(found.text)} is not {switch.kind.wanted}") from None
     return not value if found.name == switch.negative else value
 
 
@@ -214,7 +218,7 @@ def _arguments(mode: Mode, words: list[str], replaced: set[str]) -> dict[str, ob
             values[argument.field] = tuple(words[index : index + 1] if argument.takes == "optional" else words[index:])
     takes_all = bool(arguments) and arguments[-1].takes not in ("one", "optional")
     if len(words) > len(arguments) and not takes_all:
-        raise UsageError(f"{words[len(arguments)]!r} is one word too many\nusage: {mode.usage()}")
+        raise UsageError(f"{quoted_text(words[len(arguments)])} is one word too many\nusage: {mode.usage()}")
     return values
 
 

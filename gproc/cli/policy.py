@@ -12,7 +12,7 @@ from gproc.cli.trace import Trace
 from gproc.errors import UsageError
 from gproc.policy.file import SITE_POLICY, PolicyPlace, policy_place, read_policy
 from gproc.policy.rules import EVERYBODY, AllowText, OperateText
-from gproc.shown import count_text, shown_text
+from gproc.shown import count_text, quoted_text, shown_text
 
 PAM_FOLDERS: Final = ("/etc/pam.d", "/usr/lib/pam.d")
 """pam.d(5)."""
@@ -21,7 +21,7 @@ PAM_FOLDERS: Final = ("/etc/pam.d", "/usr/lib/pam.d")
 def run(options: PolicyOptions) -> int:
     """Raises: GprocError with what is wrong."""
     if options.what != "check":
-        raise UsageError(f"there is no gproc policy {options.what!r}: 'gproc policy check' is wanted")
+        raise UsageError(f"there is no gproc policy {quoted_text(options.what)}: 'gproc policy check' is wanted")
     given = PolicyPlace(options.file[0], False) if options.file else policy_place(os.environ)
     path, is_named = given or PolicyPlace(SITE_POLICY, False)
     trace = Trace(options.debug)

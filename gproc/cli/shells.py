@@ -14,6 +14,7 @@ import msgspec
 
 from gproc.environment import base_directory, user_home
 from gproc.errors import GprocError, UsageError
+from gproc.shown import quoted_text
 
 _BASH: Final = r"""# Completion of gproc for bash 4.4 or later.
 _gproc() {
@@ -133,7 +134,7 @@ def shell_named(name: str) -> Shell:
     for shell in SHELLS:
         if shell.name == name:
             return shell
-    raise UsageError(f"no completion for {name!r}: bash, zsh or fish is wanted")
+    raise UsageError(f"no completion for {quoted_text(name)}: bash, zsh or fish is wanted")
 
 
 def script_path(shell: Shell, environ: Mapping[str, str]) -> str:

@@ -24,6 +24,7 @@ from gproc.naming.hosts import fold_hosts
 from gproc.naming.words import FAILED, Words, joined
 from gproc.nodespec import NodeSpec, format_path
 from gproc.runtime.making import Runtime, runtime_for, runtime_of_this_machine
+from gproc.shown import quoted_text
 from gproc.start import plan, slurm
 from gproc.start.changing import changing
 from gproc.start.fleet import Fleet, Settings, connected_nodes
@@ -232,7 +233,7 @@ def _by_locale(options: StartOptions) -> list[Standing]:
 def _level(options: StartOptions) -> int:
     word = options.level[0] if options.level else "0"
     if not (word.isascii() and word.isdigit() and len(word) <= 2):
-        raise UsageError(f"LEVEL {word!r} is not a level of the tree, such as 1 or 2")
+        raise UsageError(f"LEVEL {quoted_text(word)} is not a level of the tree, such as 1 or 2")
     return int(word)
 
 

@@ -9,6 +9,7 @@ from typing import IO, Final
 
 from gproc.cli.writing import Writing
 from gproc.client.events import Stream
+from gproc.descriptors import await_writable
 from gproc.errors import GprocError
 from gproc.request.outcome import Signalled
 from gproc.request.template import Template
@@ -118,13 +119,15 @@ class JobLog:
     """A line for each task that has ended, as GNU parallel's --joblog has them."""
 
     def __init__(self, path: str, template: Template) -> None:
-        """Raises: GprocError."""
+        """path: "-" is standard output.  Raises: GprocError."""
         self._template = template
+        self._path = path
         try:
-            self._file = open(path, "wb", buffering=0)  # noqa: SIM115
-            self._file.write(b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n")
+            # A copy of the descriptor: /dev/stdout would be opened anew, and a file there emptied.
+            self._file = os.fdopen(os.dup(1), "wb", buffering=0) if path == "-" else open(path, "wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise GprocError(f"--joblog {path}: {error.strerror}") from error
+        self._write(b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n")
         self._received: dict[int, int] = {}
 
     def output(self, said: TaskOutput) -> None:
@@ -140,10 +143,23 @@ class JobLog:
         received = self._received.pop(task.number, 0)
         status = 0 if signum else outcome.status
         head = f"{task.number}\t{node}\t{started_s:.3f}\t{done.seconds:10.3f}\t0\t{received}\t{status}\t{signum}\t"
-        self._file.write(os.fsencode(head) + command + b"\n")
+        self._write(os.fsencode(head) + command + b"\n")
 
     def close(self) -> None:
         self._file.close()
+
+    def _write(self, line: bytes) -> None:
+        """All of it.  Raises: GprocError; BrokenPipeError."""
+        view = memoryview(line)
+        while view:
+            try:
+                view = view[os.write(self._file.fileno(), view) :]
+            except BlockingIOError:
+                await_writable(self._file.fileno())
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise GprocError(f"--joblog {self._path}: {error.strerror}") from error
 
 
 def _tagged(content: Iterator[bytes], task: Task) -> Iterator[bytes]:

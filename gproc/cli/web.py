@@ -14,6 +14,7 @@ from gproc.cli.stderr import complain
 from gproc.cli.trace import Trace
 from gproc.client.watching import Watching
 from gproc.errors import GprocError, UsageError
+from gproc.shown import shown_text
 from gproc.trust.home import SECRET_MODE, check_private, gproc_home, read_file, write_file
 
 _TOKEN_CHARACTERS_MIN: Final = 16
@@ -44,7 +45,12 @@ def run(options: WebOptions) -> int:
             host = socket.gethostname() if listen.host in ("0.0.0.0", "::") else listen.host
             host = f"[{host}]" if ":" in host else host
             scheme = "https" if listen.secure else "http"
-            print(f"open {scheme}://{host}:{listener.getsockname()[1]}/#token={access.token}")
+            place = f"{scheme}://{host}:{listener.getsockname()[1]}/#token="
+            if options.token_file and not sys.stdout.isatty():
+                # A token that stays for good must not stand in the journal of a service, which others may read.
+                print(f"open {place} with the token in {shown_text(options.token_file)} behind it")
+            else:
+                print(f"open {place}{access.token}")
         sys.stdout.flush()
 
     try:

@@ -157,9 +157,13 @@ class AsyncJob(BegunJob):
             self._drop_files()
             raise self._job.rejected
 
+    @property
+    def _has_news(self) -> bool:
+        return bool(self._events or self._files) or self._job.ended
+
     async def _next(self) -> Event | None:
         while True:
-            await self._cluster._wait_until(self, lambda: bool(self._events or self._files) or self._job.ended)
+            await self._cluster._wait_until(self, lambda: self._has_news)
             await self._bring_files()
             if self._events or self._job.ended:
                 break

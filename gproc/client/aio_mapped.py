@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Literal, Unpack, overload
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Final, Literal, Unpack, overload
 
 from gproc.client.aio_job import AsyncJob
 from gproc.client.options import Args, JobOptions, keep_of
-from gproc.client.tasks import BegunTasks, Listed, TaskGathering, TaskResult, TaskValue, tasks_of, whole_list
+from gproc.client.tasks import (
+    BegunTasks,
+    Listed,
+    TaskGathering,
+    TaskResult,
+    TaskValue,
+    begun_list,
+    task_values,
+    tasks_of,
+)
 from gproc.naming.naming import PLACES, MeantNodes, Naming
 from gproc.packager import Bundle
 from gproc.request.spec import Request
@@ -21,26 +30,67 @@ Beginning = Callable[[], Awaitable[tuple[BegunTasks, Naming]]]
 """Gives what a job of tasks begins with, and how its nodes are called."""
 
 
+TaskValues = Iterable[TaskValue | Sequence[TaskValue]] | AsyncIterable[TaskValue | Sequence[TaskValue]]
+
+_END: Final = object()
+
+
+class Fetched:
+    """Tasks of an asynchronous iterable: the next one is awaited while others run.  changed: called when it is here."""
+
+    may_wait = True
+
+    def __init__(self, values: AsyncIterable[TaskValue | Sequence[TaskValue]], changed: Callable[[], None]) -> None:
+        self.ended = False
+        self._values = aiter(values)
+        self._changed = changed
+        self._asking: asyncio.Future[object] | None = None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether nothing can be taken before `changed` is called."""
+        return self._asking is not None and not self._asking.done()
+
+    def take(self) -> tuple[bytes, ...] | None:
+        """Raises: whatever the iterable raises; UsageError, TypeError for what can be no task."""
+        if self._asking is None and not self.ended:
+            self._asking = asyncio.ensure_future(anext(self._values, _END))
+            self._asking.add_done_callback(lambda _: self._changed())
+        if self._asking is None or not self._asking.done():
+            return None
+        found, self._asking = self._asking.result(), None
+        self.ended = found is _END
+        return None if self.ended else task_values(found)  # type: ignore[arg-type]  # it looks at the type itself
+
+    async def close(self) -> None:
+        """Ask for no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+
+
 class AsyncTaskCluster(ABC):
     """What a cluster on an event loop does with tasks."""
 
     @overload
     def map(
-        self, nodes: str, args: Args, values: Iterable[TaskValue | Sequence[TaskValue]], *, ordered: bool = True,
+        self, nodes: str, args: Args, values: TaskValues, *, ordered: bool = True,
         per_node: int = 0, timeout: float | None = None, detach: Literal[False] = False,
         **options: Unpack[JobOptions],
     ) -> AsyncGenerator[TaskResult]: ...  # fmt: skip
     @overload
     def map(
-        self, nodes: str, args: Args, values: Iterable[TaskValue | Sequence[TaskValue]], *, ordered: bool = True,
+        self, nodes: str, args: Args, values: TaskValues, *, ordered: bool = True,
         per_node: int = 0, timeout: float | None = None, detach: Literal[True], **options: Unpack[JobOptions],
     ) -> Coroutine[None, None, AsyncJob]: ...  # fmt: skip
 
     def map(
-        self, nodes: str, args: Args, values: Iterable[TaskValue | Sequence[TaskValue]], *, ordered: bool = True,
+        self, nodes: str, args: Args, values: TaskValues, *, ordered: bool = True,
         per_node: int = 0, timeout: float | None = None, detach: bool = False, **options: Unpack[JobOptions],
     ) -> AsyncGenerator[TaskResult] | Coroutine[None, None, AsyncJob]:  # fmt: skip
         """As `gproc.Cluster.map`.  If the iteration is left, or its task is cancelled, what still runs is killed.
+
+        values may be an asynchronous iterable too: tasks and results go on while it waits for its next value.
 
         With `detach` it is awaited, and gives the job.
 
@@ -64,19 +114,25 @@ class AsyncTaskCluster(ABC):
         return tasks_of(meant.nodes, args, per_node=per_node, timeout=timeout, options=options), meant.naming
 
     async def _run_tasks(
-        self, beginning: Beginning, values: Iterable[TaskValue | Sequence[TaskValue]], keep: Keep | None, *,
+        self, beginning: Beginning, values: TaskValues, keep: Keep | None, *,
         ordered: bool,
     ) -> AsyncGenerator[TaskResult]:  # fmt: skip
         begun, naming = await beginning()
         job = self._submit(begun.request, begun.bundle, begun.words, keep, naming)
+        fetched = Fetched(values, job._changed.set) if isinstance(values, AsyncIterable) else None
         try:
             await job._begun()
-            gathering = TaskGathering(job._job, begun.feed, Listed(values), ordered=ordered)
+            source = fetched or Listed(values)  # type: ignore[arg-type]  # it is the one or the other
+            gathering = TaskGathering(job._job, begun.feed, source, ordered=ordered)
             while not job._job.ended or job._events:
                 await _hand_out(job, gathering)
                 if gathering.wants_more and not job._events and not job._job.ended:
-                    await asyncio.sleep(0)  # the next value may take long too: others of this loop have a turn
-                    continue
+                    if fetched is not None and fetched.is_awaited:
+                        await self._wait_until(job, lambda: job._has_news or not fetched.is_awaited)
+                    else:
+                        await asyncio.sleep(0)  # the next value may take long too: others of this loop have a turn
+                    if not job._has_news:
+                        continue
                 event = await job._next()
                 while event is not None:
                     gathering.take(event)
@@ -88,14 +144,20 @@ class AsyncTaskCluster(ABC):
                 yield result
             gathering.check()
         finally:
+            if fetched is not None:
+                await fetched.close()
             if not job._job.ended and not self.closed:
                 job.kill()
 
     async def _detach_tasks(
-        self, beginning: Beginning, values: Iterable[TaskValue | Sequence[TaskValue]], keep: Keep | None
+        self, beginning: Beginning, values: TaskValues, keep: Keep | None
     ) -> AsyncJob:
         begun, naming = await beginning()
-        data = whole_list(begun, values)
+        whole, number = begun_list(begun), 0
+        async for each in _each(values):
+            number += 1
+            whole.add(number, task_values(each))
+        data = whole.data()
         job = self._submit(begun.request, begun.bundle, begun.words, keep, naming, begun.listing)
         try:
             await job._begun()
@@ -125,6 +187,15 @@ class AsyncTaskCluster(ABC):
 
     @abstractmethod
     async def _wait_until(self, job: AsyncJob, ready: Callable[[], bool]) -> None: ...
+
+
+async def _each(values: TaskValues) -> AsyncGenerator[TaskValue | Sequence[TaskValue]]:
+    if isinstance(values, AsyncIterable):
+        async for each in values:
+            yield each
+        return
+    for each in values:
+        yield each
 
 
 async def _hand_out(job: AsyncJob, gathering: TaskGathering) -> None:

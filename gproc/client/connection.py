@@ -17,6 +17,7 @@ from typing import Final
 from gproc.client.session import ClientSession, SessionEvent
 from gproc.client.silence import HELLO_S, full, silent
 from gproc.errors import LinkLost, MasterSilent, NoMaster, UsageError
+from gproc.shown import quoted_text
 from gproc.trust.meeting import dial
 
 SEND_VECTORS: Final = 32
@@ -141,7 +142,7 @@ class Connection:
 
 def _no_master(path: str, error: OSError | ValueError) -> NoMaster:
     if isinstance(error, ValueError):
-        return NoMaster(path, f"{path!r} cannot be the path of a socket: {error}")
+        return NoMaster(path, f"{quoted_text(path)} cannot be the path of a socket: {error}")
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
         return NoMaster(path, f"no master is listening at {path}: start one with 'gproc m'")
     if error.errno is None:

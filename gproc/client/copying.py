@@ -23,7 +23,7 @@ from gproc.naming.words import Words, is_specification
 from gproc.packager import Bundle
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Action, Request
-from gproc.shown import shown
+from gproc.shown import quoted_text, shown
 
 TRIES: Final = 3
 """Of one `cp`."""
@@ -43,11 +43,11 @@ class Remote(NamedTuple):
         """
         nodes, colon, path = _parted(text)
         if not colon:
-            raise UsageError(f"{text!r} names no nodes: NODES:PATH is wanted, as in 1-80:/etc/motd")
+            raise UsageError(f"{quoted_text(text)} names no nodes: NODES:PATH is wanted, as in 1-80:/etc/motd")
         Words.parse(nodes)
         encoded = os.fsencode(path)
         if not path.startswith("/"):
-            raise UsageError(f"{text!r}: an absolute path is wanted after the colon")
+            raise UsageError(f"{quoted_text(text)}: an absolute path is wanted after the colon")
         if len(encoded) > PATH_BYTES_MAX or b"\0" in encoded:
             raise UsageError(f"{shown(encoded[:80])}...: no path has a NUL or more than {PATH_BYTES_MAX} bytes")
         return cls(nodes, encoded)

@@ -236,9 +236,14 @@ def tasks_of(
     return BegunTasks(request, bundle, words, feed, TaskListing(per_node, timeout, shell, max_fail, "task"))
 
 
+def begun_list(tasks: BegunTasks) -> WholeList:
+    """No value yet of what the master gets."""
+    return WholeList(Template(tasks.request.argv, quoted=tasks.listing.quoted))
+
+
 def whole_list(tasks: BegunTasks, values: Iterable[TaskValue | Sequence[TaskValue]]) -> bytes:
     """All values, as the master gets them.  Raises: UsageError for what cannot be, or too many of them."""
-    whole = WholeList(Template(tasks.request.argv, quoted=tasks.listing.quoted))
+    whole = begun_list(tasks)
     for number, each in enumerate(values, 1):
         whole.add(number, task_values(each))
     return whole.data()

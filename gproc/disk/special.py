@@ -22,4 +22,9 @@ def is_written_in_place(path: str) -> bool:
         return False
     if stat.S_ISDIR(mode):
         return False
-    return not stat.S_ISREG(mode) or os.path.dirname(os.path.abspath(path)) in _DESCRIPTORS
+    return not stat.S_ISREG(mode) or is_of_descriptors(path)
+
+
+def is_of_descriptors(path: str) -> bool:
+    """Whether this names what the caller has open already, as /dev/stdout does."""
+    return os.path.dirname(os.path.abspath(path)) in _DESCRIPTORS

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from gproc.disk.special import is_written_in_place
+from gproc.disk.special import is_of_descriptors, is_written_in_place
 
 _OWN_MODE: Final = 0o600
+
+_OTHERS: Final = 0o077
 
 
 @contextlib.contextmanager
@@ -19,10 +22,13 @@ def written_whole(path: str, mode: int | None = None) -> Iterator[BinaryIO]:
     mode: its file is never open to others before it has this, whatever the umask, and is whole even if the power fails;
     None: it is as the umask has new files.  To a device or a pipe the bytes go as they come.
 
-    Raises: OSError, a BrokenPipeError too; and whatever the block raises.
+    Raises: OSError, a BrokenPipeError too; PermissionError if others must not read it, and a pipe of theirs is there;
+    and whatever the block raises.
     """
     if is_written_in_place(path):
         with open(path, "wb") as file:
+            if mode is not None and not mode & _OTHERS and not is_of_descriptors(path):
+                _check_owner(file.fileno())
             yield file
         return
     beside = f"{path}.{os.urandom(8).hex()}.new"
@@ -37,6 +43,13 @@ def written_whole(path: str, mode: int | None = None) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(beside)
+
+
+def _check_owner(descriptor: int) -> None:
+    """A directory in which root writes keys may be a user's, who has made a FIFO of that name.  Raises: OSError."""
+    owner = os.fstat(descriptor).st_uid
+    if owner not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, f"it is a pipe or a device of uid {owner}, who would read it")
 
 
 def _as_new_files_are(path: str, flags: int) -> int:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -22,6 +24,17 @@ _MEMORY: Final = b"memory"
 
 _LEAST_BYTES: Final = 4 << 20
 """The memory that init and a small program use before the program's main(): 2 MiB here, with a dynamic loader."""
+
+
+_PREFIX: Final = b"gproc-"
+
+_NAME: Final = re.compile(_PREFIX + rb"[0-9a-f]{16}")
+
+_LEFT_S: Final = 60.0
+"""A group that is empty and older is no slave's any more: a job's first process joins its group within milliseconds."""
+
+_GROUPS_MAX: Final = 1000
+"""Groups that one job may have made in its own, and that are removed, in some 10 ms."""
 
 
 class CgroupPlace(msgspec.Struct, frozen=True):
@@ -48,10 +61,12 @@ class Group(msgspec.Struct, frozen=True):
             _write(directory + b"/cgroup.procs", b"0")
 
     def remove(self) -> None:
-        """Remove the groups once nothing runs in them.  A group that cannot be removed stays, empty."""
+        """Remove the groups once nothing runs in them, and those that the job has made in them.
+
+        A group that cannot be removed stays, empty, until another job's groups are made there.
+        """
         for directory in self.directories:
-            with contextlib.suppress(OSError):
-                os.rmdir(directory)
+            _remove(_below(directory))
 
 
 class Cgroups:
@@ -76,7 +91,7 @@ class Cgroups:
         memory = self._place(_MEMORY) if limits.mem_bytes is not None else None
         if memory is not None and limits.mem_bytes is not None and limits.mem_bytes < _LEAST_BYTES:
             raise OSError(errno.EINVAL, f"a program needs at least {_LEAST_BYTES >> 20} MiB to start")
-        name = b"/gproc-" + os.urandom(8).hex().encode()
+        name = b"/" + _PREFIX + os.urandom(8).hex().encode()
         group = Group(
             tuple(dict.fromkeys(place.directory + name for place in (pids, memory) if place is not None)),
             pids is not None,
@@ -85,6 +100,7 @@ class Cgroups:
         )
         try:
             for directory in group.directories:
+                _remove_left(os.path.dirname(directory))
                 os.mkdir(directory, 0o755)
             if pids is not None and limits.max_procs is not None:
                 # The job's init counts as one of them.
@@ -116,6 +132,47 @@ class Cgroups:
         if not places:
             return f"no cgroup hierarchy that could have the controller {name} is mounted"
         return f"groups with the controller {name} cannot be made in {' or '.join(places)}"
+
+
+def _below(directory: bytes) -> list[bytes]:
+    """A group and those in it, each behind what is in it; [] if they are too many, or it is not there."""
+    found = [directory]
+    for each in found:
+        try:
+            with os.scandir(each) as entries:
+                found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            return []
+        if len(found) > _GROUPS_MAX:
+            return []
+    return found[::-1]
+
+
+def _remove(directories: Iterable[bytes]) -> None:
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+
+
+def _remove_left(parent: bytes) -> None:
+    """Remove what jobs whose slave was killed have left in `parent`.  Nobody else does."""
+    now_s = time.time()
+    try:
+        names = [name for name in os.listdir(parent) if _NAME.fullmatch(name)]
+    except OSError:
+        return
+    for name in names:
+        group = os.path.join(parent, name)
+        with contextlib.suppress(OSError):
+            if now_s - os.stat(group).st_mtime > _LEFT_S:
+                left = _below(group)
+                if not any(_has_processes(each) for each in left):
+                    _remove(left)
+
+
+def _has_processes(directory: bytes) -> bool:
+    with open(directory + b"/cgroup.procs", "rb") as processes:
+        return bool(processes.read(1))
 
 
 def _own_groups(own: bytes) -> Iterator[tuple[bytes, bytes]]:

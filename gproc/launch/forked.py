@@ -8,6 +8,7 @@ as a process without the slave's memory.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 import sys
@@ -20,7 +21,7 @@ import msgspec
 from gproc import interpreter
 from gproc.errors import LaunchError
 from gproc.launch import protocol
-from gproc.launch.launcher import Launcher, Process
+from gproc.launch.launcher import END_S, HELD, Launcher, Process
 from gproc.launch.protocol import FindFirst, FirstFound, Inbox, JobEnd, ProgramEnded, SignalProcess, SpawnFailed, Start
 from gproc.request.signals import can_be_passed
 from gproc.root.abilities import Abilities
@@ -176,11 +177,14 @@ class ForkedLauncher(Launcher):
         self._on_exit.clear()
         while self._outgoing:
             _close(self._outgoing.popleft()[1])
-        self._sock.setblocking(True)
+        self._sock.settimeout(END_S)
         try:
             self._sock.shutdown(socket.SHUT_WR)
             while self._inbox.receive():
                 pass
+        except TimeoutError:
+            logging.getLogger("gproc").warning("the processes of jobs do not end, though they are killed: %s", HELD)
+            self._child = 0
         except OSError as error:
             # It died before us.
             if error.errno not in (errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE):

@@ -9,13 +9,21 @@ from __future__ import annotations
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gproc.launch.protocol import JobEnd, Start
 from gproc.root.abilities import Abilities
 
 if TYPE_CHECKING:
     import asyncio  # after the fork: the launcher does without it
+
+
+END_S: Final = 5.0
+"""Seconds for which a slave that ends waits for its jobs.  One that the kernel does not let die must not hold it up."""
+
+HELD: Final = (
+    "the kernel holds them, as on a file system that does not answer or in a frozen control group; they are left behind"
+)
 
 
 class Process:

@@ -7,6 +7,7 @@ which stays for a while.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import select
 import signal
@@ -21,7 +22,7 @@ from gproc.errors import LaunchError
 from gproc.launch import helper, operations
 from gproc.launch.cgroup import Cgroups, Group
 from gproc.launch.helper import Ended, Failed, Helper
-from gproc.launch.launcher import Launcher, Process
+from gproc.launch.launcher import END_S, HELD, Launcher, Process
 from gproc.launch.operations import FORMAT, OOM_SCORE_ADJ, NotPlanned
 from gproc.launch.protocol import JobEnd, ProgramEnded, SpawnFailed, Start
 from gproc.request.signals import can_be_passed
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from gproc.launch.forked import ForkedLauncher
+
+log = logging.getLogger("gproc")
 
 _NO_GROUP: Final = Group()
 
@@ -141,11 +144,25 @@ class NativeLauncher(Launcher):
         self._drop_tasks()
         for running in self._running.values():
             _kill(running)
-        while self._running:
-            self._bury(next(iter(self._running)))
+        self._bury_all()
         if self._loop is not None and not self._ends.closed:
             self._loop.remove_reader(self._ends)
         self._ends.close()
+
+    def _bury_all(self) -> None:
+        """Wait for the ends of all jobs, which are killed, but no longer than `END_S`."""
+        until_s = time.monotonic() + END_S
+        while self._running:
+            ended = self._ends.poll(max(0.0, until_s - time.monotonic()))
+            if not ended:
+                break
+            for pidfd, _events in ended:
+                self._bury(pidfd)
+        while self._running:
+            _, running = self._running.popitem()
+            log.warning(
+                "process %d and what it has started do not end, though they are killed: %s", running.helper.pid, HELD
+            )
 
     # Starting one
 

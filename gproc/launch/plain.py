@@ -66,7 +66,8 @@ def _make_root(start: Start) -> None:
     """Lay out the job's own copy of its bundle, with the slave's rights.
 
     Only the slave's user can enter the copy before it is complete.  So a process of the caller cannot exchange a file
-    for a link while root works on it.
+    for a link while root works on it.  Then only the caller can: a directory in it may be open to all, as /tmp is, and
+    sticky bits do not travel, so another user of the node could exchange what the job runs next.
     """
     view = start.view
     os.mkdir(view.root, 0o700)
@@ -78,7 +79,6 @@ def _make_root(start: Start) -> None:
     try:
         if os.geteuid() == 0:
             os.fchown(root, start.caller.uid, start.caller.gid)
-        os.fchmod(root, 0o755)
     finally:
         os.close(root)
 

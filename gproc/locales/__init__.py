@@ -33,7 +33,7 @@ import msgspec
 
 from gproc.boxes import MAX_DIGITS
 from gproc.errors import LocaleError, PlacementError
-from gproc.shown import shown_text
+from gproc.shown import quoted_text
 
 DEFAULT_PORT: Final = 6666
 """The TCP port on which masters and rack masters listen if -cmdport is not given: the original's."""
@@ -85,7 +85,7 @@ class Parent(msgspec.Struct, frozen=True):
         else:
             host, colon, port = text.partition(":")
         if colon not in ("", ":") or not is_host(host) or (bracketed and ":" not in host):
-            raise LocaleError(f"parent {text!r}: expected HOST, HOST:PORT or [IPv6 address]:PORT")
+            raise LocaleError(f"parent {quoted_text(text)}: expected HOST, HOST:PORT or [IPv6 address]:PORT")
         return cls(host, _parse_port(port, text) if colon else default_port)
 
 
@@ -176,7 +176,7 @@ def load(name: str) -> Locale:
         factory = _third_party(name)
     locale = factory() if callable(factory) else factory
     if not isinstance(locale, Locale):
-        raise LocaleError(f"locale {name!r}: {locale!r} does not have the methods place and node")
+        raise LocaleError(f"locale {quoted_text(name)}: {locale!r} does not have the methods place and node")
     return locale
 
 
@@ -191,7 +191,8 @@ def host_number(locale: str, hostname: str, *, prefix: str, highest: int) -> int
         number = int(digits)
         if 1 <= number <= highest and str(number) == digits:
             return number
-    raise LocaleError(f"host name {hostname!r} does not fit locale {locale}: expected {prefix}N, N from 1 to {highest}")
+    expected = f"expected {prefix}N, N from 1 to {highest}"
+    raise LocaleError(f"host name {quoted_text(hostname)} does not fit locale {locale}: {expected}")
 
 
 def check_number(locale: str, number: int, *, lowest: int = 1, highest: int) -> None:
@@ -203,7 +204,7 @@ def check_number(locale: str, number: int, *, lowest: int = 1, highest: int) -> 
 def check_address(address: str) -> None:
     """Raises: PlacementError for what can be neither a host's name nor an address."""
     if address and not is_host(address):
-        raise PlacementError(f"address {shown_text(address)!r}: the name of a host or an address is wanted")
+        raise PlacementError(f"address {quoted_text(address)}: the name of a host or an address is wanted")
 
 
 def is_host(host: str) -> bool:
@@ -223,13 +224,13 @@ def is_host(host: str) -> bool:
 def _parse_port(port: str, parent: str) -> int:
     if port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535:
         return int(port)
-    raise LocaleError(f"parent {parent!r}: the port is not a number from 1 to 65535")
+    raise LocaleError(f"parent {quoted_text(parent)}: the port is not a number from 1 to 65535")
 
 
 def _parse_id(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and int(text) > 0:
         return int(text)
-    raise PlacementError(f"id {text!r}: expected a number from 1, of at most {MAX_DIGITS} digits")
+    raise PlacementError(f"id {quoted_text(text)}: expected a number from 1, of at most {MAX_DIGITS} digits")
 
 
 def _third_party(name: str) -> object:
@@ -239,9 +240,11 @@ def _third_party(name: str) -> object:
     found = entry_points(group=ENTRY_POINTS)
     if name not in found.names:
         known = ", ".join(sorted(found.names | set(SHIPPED)))
-        raise LocaleError(f"there is no locale {name!r}; known: {known}, or a TOML file such as ./cluster.toml")
+        raise LocaleError(
+            f"there is no locale {quoted_text(name)}; known: {known}, or a TOML file such as ./cluster.toml"
+        )
     entry = found[name]
     try:
         return entry.load()
     except (ImportError, AttributeError) as error:
-        raise LocaleError(f"locale {name!r}: cannot load {entry.value}: {error}") from error
+        raise LocaleError(f"locale {quoted_text(name)}: cannot load {entry.value}: {error}") from error

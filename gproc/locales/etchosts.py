@@ -12,6 +12,7 @@ from typing import Final
 from gproc.boxes import MAX_DIGITS
 from gproc.errors import LocaleError
 from gproc.locales import NodeAddress, Options, Parent, Placement, Role
+from gproc.shown import quoted_text
 
 HOSTS_FILE: Final = "/etc/hosts"
 MASTER: Final = "master"
@@ -36,7 +37,8 @@ class EtcHosts:
         number = trailing_number(hostname)
         if number is None:
             raise LocaleError(
-                f"host name {hostname!r} does not fit locale etchosts: expected a name that ends in a number from 1"
+                f"host name {quoted_text(hostname)} does not fit locale etchosts: "
+                "expected a name that ends in a number from 1"
             )
         address = "" if options.address is not None else self._address(hostname, "-myAddress=ADDRESS")
         parent = None
@@ -58,7 +60,7 @@ class EtcHosts:
             if name in self._addresses:
                 return self._addresses[name]
         raise LocaleError(
-            f"locale etchosts: {self._path} has no address of host {hostname!r} except loopback: "
+            f"locale etchosts: {self._path} has no address of host {quoted_text(hostname)} except loopback: "
             f"add one or give {instead}"
         )
 

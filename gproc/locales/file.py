@@ -42,6 +42,7 @@ import msgspec
 from gproc.boxes import MAX_DIGITS
 from gproc.errors import LocaleError
 from gproc.locales import NodeAddress, Options, Parent, Placement, Role, check_number, is_host
+from gproc.shown import quoted_text
 
 _BYTES_MAX: Final = 16 << 20
 """100,000 nodes that are all named take 1.5 MB."""
@@ -225,7 +226,7 @@ class FileLocale:
         found = self._position(hostname) or self._position(hostname.partition(".")[0])
         if found is None:
             raise LocaleError(
-                f"host name {hostname!r} does not fit locale file {self._path}: expected one of {self._ends}"
+                f"host name {quoted_text(hostname)} does not fit locale file {self._path}: expected one of {self._ends}"
             )
         host = found.parent or cluster.master
         parent = Parent(

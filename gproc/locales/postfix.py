@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import Final
 
 from gproc.errors import PlacementError
+from gproc.shown import quoted_text
 
 NUMBER_DIGITS: Final = 18
 """18 digits always fit the 64-bit integers of the original; no host has a longer number."""
@@ -38,10 +39,10 @@ def evaluate(expression: str, hostname: str) -> str:
         try:
             _apply(word, stack, hostname)
         except _Refusal as refusal:
-            raise PlacementError(f"expression {expression!r}: {word}: {refusal}") from None
+            raise PlacementError(f"expression {quoted_text(expression)}: {word}: {refusal}") from None
     if len(stack) != 1:
         left = f"{len(stack)} values are left ({' '.join(stack)})" if stack else "no value is left"
-        raise PlacementError(f"expression {expression!r}: {left}, expected one")
+        raise PlacementError(f"expression {quoted_text(expression)}: {left}, expected one")
     return stack[0]
 
 
@@ -112,5 +113,5 @@ def _take(stack: list[str], count: int) -> list[str]:
 def _integer(text: str) -> int:
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= NUMBER_DIGITS):
-        raise _Refusal(f"{text!r} is not a whole number of at most {NUMBER_DIGITS} digits")
+        raise _Refusal(f"{quoted_text(text)} is not a whole number of at most {NUMBER_DIGITS} digits")
     return int(text)

@@ -20,6 +20,7 @@ import msgspec
 from gproc.errors import GprocError, LocaleError
 from gproc.locales import NodeAddress, Options, Parent, Placement, Role, check_number
 from gproc.naming.hostlist import expand
+from gproc.shown import quoted_text
 
 RACK: Final = 32
 
@@ -54,7 +55,9 @@ class Slurm:
             return options.override(Placement(address="" if options.address is not None else self._own_address()))
         name = hostname if hostname in self._stands else hostname.partition(".")[0]
         if name not in self._stands:
-            raise LocaleError(f"host name {hostname!r} does not fit locale slurm: it is no node of this allocation")
+            raise LocaleError(
+                f"host name {quoted_text(hostname)} does not fit locale slurm: it is no node of this allocation"
+            )
         stand = self._stands[name]
         if stand.rack_master:
             parent = Parent(stand.rack_master, options.cmd_port, name=stand.rack_master)

@@ -21,6 +21,7 @@ from gproc.environment import base_directory
 from gproc.errors import UsageError
 from gproc.naming.hosts import is_host
 from gproc.naming.words import HOSTS_MAX, OURS, Operand
+from gproc.shown import quoted_text
 
 
 class UnknownNames(UsageError):
@@ -59,11 +60,11 @@ def _expanded(text: str) -> list[str]:
             raise UnknownNames(f"{text} are {len(nodes)} hosts, and more than {HOSTS_MAX} are not taken at once")
         names = [str(name) for name in nodes]
     except GroupResolverSourceError as error:
-        raise UnknownNames(f"{text}: ClusterShell has no source of groups {str(error)!r}") from error
+        raise UnknownNames(f"{text}: ClusterShell has no source of groups {quoted_text(str(error))}") from error
     except (NodeSetException, GroupResolverError) as error:
         raise UnknownNames(f"{text}: {error}") from error
     if wrong := next((name for name in names if not is_host(name)), None):
-        raise UnknownNames(f"{text}: {wrong!r} is no name of a host")
+        raise UnknownNames(f"{text}: {quoted_text(wrong)} is no name of a host")
     return names
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from gproc.errors import UsageError
+from gproc.shown import quoted_text
 
 HOSTS_MAX: Final = 100_000
 """That one list or one range of a locale's nodes has; an absurd range fails before it fills the memory."""
@@ -25,7 +26,7 @@ class BadHosts(UsageError):
     """text: the list.  reason: a clause."""
 
     def __init__(self, text: str, reason: str) -> None:
-        super().__init__(f"hosts {text[:60]!r}: {reason}, as in node[01-20],login1")
+        super().__init__(f"hosts {quoted_text(text[:60])}: {reason}, as in node[01-20],login1")
         self.text = text
         self.reason = reason
 
@@ -44,7 +45,7 @@ def expand(text: str) -> list[str]:
             raise TooManyHosts(text)
         if not _NAME.fullmatch(name) or name.startswith(("-", "@")):
             what = "names a group, and hosts are wanted" if name.startswith("@") else "is no host name"
-            raise BadHosts(text, f"{name!r} {what}")
+            raise BadHosts(text, f"{quoted_text(name)} {what}")
         found[name] = None
     return list(found)
 
@@ -81,7 +82,7 @@ def _numbers(text: str, ranges: str) -> Iterator[str]:
     for each in ranges.split(","):
         match = _RANGE.fullmatch(each.strip())
         if match is None:
-            raise BadHosts(text, f"{each!r} is no number and no range of two")
+            raise BadHosts(text, f"{quoted_text(each)} is no number and no range of two")
         first, last = match[1], match[2] or match[1]
         if int(last) < int(first):
             raise BadHosts(text, f"the range {each} ends before it begins")

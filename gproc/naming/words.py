@@ -20,6 +20,7 @@ from gproc.errors import SpecError
 from gproc.naming.hosts import NAME_CHARACTERS_MAX
 from gproc.naming.naming import is_plain
 from gproc.nodespec import SHOWN_CHARACTERS, TEXT_BYTES_MAX, NodeSpec
+from gproc.shown import quoted_text
 
 FAILED: Final = "@failed"
 
@@ -76,7 +77,8 @@ class Words(msgspec.Struct, frozen=True):
             if part == FAILED:
                 failed = True
             elif not part and (operator in _COMBINING or text[position : position + 1] in tuple(_COMBINING)):
-                where = f"before {text[position]!r}" if position < len(text) else f"behind {operator!r}"
+                following = f"before {quoted_text(text[position])}" if position < len(text) else ""
+                where = following or f"behind {quoted_text(operator)}"
                 raise SpecError(text, position, f"hosts or a group are wanted {where}, as in kn[1-9]!kn3")
             elif is_plain(part):
                 _check_path(text, position, part)
@@ -186,4 +188,4 @@ def _why_not(character: str) -> str:
         case _ if character.isspace():
             return "spaces are not allowed"
         case _:
-            return f"{character!r} is in no number, no host's name and no group"
+            return f"{quoted_text(character)} is in no number, no host's name and no group"

@@ -150,11 +150,9 @@ static bool make_root(void) {
         close_quietly(source);
     }
     good = good && make_below(root, plan.root_cwd, plan.uid, plan.gid);
+    /* Others are kept out for good: a directory in it may be open to all, as /tmp is, and sticky bits do not travel. */
     if (good && SYS0(geteuid) == 0) {
         result = SYS3(fchown, root, plan.uid, plan.gid);
-    }
-    if (good && result == 0) {
-        result = SYS2(fchmod, root, 0755);
     }
     close_quietly(root);
     return good && (result == 0 || fail_below(result, NULL, plan.root_parent, plan.root_name));

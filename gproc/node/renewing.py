@@ -106,7 +106,9 @@ class Renewing:
         if self._succeeding.accept(found) or self._key is None:
             return  # if it is for nothing that is asked, it was asked twice
         former = self._endpoint.identity
-        credentials, identity = self._key.identity(found, former, read_file(former.ca), former.ticket_public)
+        credentials, identity = self._key.identity(
+            found, former, read_file(former.ca), former.ticket_public, former.generation
+        )
         try:
             self._endpoint.renew(identity)
         except TrustError:

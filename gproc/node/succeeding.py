@@ -94,7 +94,9 @@ class Succeeding:
         successor, own = self._endpoint.successor, self._endpoint.identity
         if successor is None:
             return True  # it came too late
-        credentials, found = self._key.identity(answer, own, successor.ca, successor.ticket_public)
+        credentials, found = self._key.identity(
+            answer, own, successor.ca, successor.ticket_public, successor.generation
+        )
         self._endpoint.hold(found)
         self._key = None
         if own.source:

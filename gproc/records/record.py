@@ -12,6 +12,7 @@ from gproc.errors import UsageError
 from gproc.nodespec import Place
 from gproc.request.outcome import Lost, Outcome
 from gproc.request.spec import Action
+from gproc.shown import quoted_text
 
 KeptState = Literal["running", "ended", "lost"]
 """lost: it ran when its master ended, so it is not known how some of its programs ended."""
@@ -158,7 +159,7 @@ def checked_name(text: str) -> str:
     fine = 0 < len(text) <= NAME_CHARACTERS_MAX and set(text) <= _NAME_CHARACTERS and text[0] in string.ascii_letters
     if not fine or text == LAST:
         raise UsageError(
-            f"{text[:NAME_CHARACTERS_MAX]!r} cannot be the name of a job: a name is a letter and up to "
+            f"{quoted_text(text[:NAME_CHARACTERS_MAX])} cannot be the name of a job: a name is a letter and up to "
             f"{NAME_CHARACTERS_MAX - 1} more letters, digits, '.', '_' or '-'; '{LAST}' always means your newest job"
         )
     return text

@@ -7,6 +7,7 @@ from typing import Final, Literal, NewType
 import msgspec
 
 from gproc.errors import TrustError
+from gproc.shown import quoted_text
 
 ClusterId = NewType("ClusterId", str)
 CertRole = Literal["master", "node"]
@@ -43,17 +44,17 @@ def parse_cert_name(uri: str) -> CertName:
     """Raises: TrustError if `uri` is not exactly what `CertName.uri` returns."""
     parts = uri.removeprefix(SCHEME).split("/")
     if not uri.startswith(SCHEME) or len(parts) != 3:
-        raise TrustError(f"{uri!r} is not a gproc name: expected {SCHEME}CLUSTER/ROLE/NAME")
+        raise TrustError(f"{quoted_text(uri)} is not a gproc name: expected {SCHEME}CLUSTER/ROLE/NAME")
     cluster, role, name = parts
     check_host_name(name)
     if role not in _ROLES:
-        raise TrustError(f"{uri!r} names the role {role!r}: only master and node exist")
+        raise TrustError(f"{quoted_text(uri)} names the role {quoted_text(role)}: only master and node exist")
     return CertName(parse_cluster_id(cluster), _ROLES[role], name)
 
 
 def parse_cluster_id(text: str) -> ClusterId:
     if len(text) != 2 * CLUSTER_ID_BYTES or not _DIGITS.issuperset(text):
-        raise TrustError(f"{text!r} is not a cluster id: expected {2 * CLUSTER_ID_BYTES} hexadecimal digits")
+        raise TrustError(f"{quoted_text(text)} is not a cluster id: expected {2 * CLUSTER_ID_BYTES} hexadecimal digits")
     return ClusterId(text)
 
 
@@ -65,7 +66,8 @@ def check_host_name(name: str) -> None:
     """
     if not name or name[0] not in _ALPHANUMERIC or not _HOST_CHARACTERS.issuperset(name):
         raise TrustError(
-            f"{name!r} is not a host name: use letters, digits, '-', '.' and '_', beginning with a letter or digit"
+            f"{quoted_text(name)} is not a host name: use letters, digits, '-', '.' and '_', "
+            "beginning with a letter or digit"
         )
     if len(name) > HOST_NAME_MAX:
         raise TrustError(f"the host name {name[:20]}... has {len(name)} characters; the limit is {HOST_NAME_MAX}")

@@ -17,7 +17,7 @@ from nacl.exceptions import BadSignatureError
 
 from gproc.errors import TrustError
 from gproc.trust.carried import Credentials, identity_in_memory
-from gproc.trust.certfile import parsed_name
+from gproc.trust.certfile import generation_in, parsed_name
 from gproc.trust.home import read_file
 from gproc.trust.identity import Identity
 from gproc.trust.keyfile import KEY_BYTES, PUBLIC_HEADER, encode_key, key_pem, seed_in
@@ -74,12 +74,13 @@ class NewKey:
         return signature_of(self._seed, subject(session, self.public))
 
     def identity(
-        self, answer: RenewalAnswer, own: Identity, ca: bytes, ticket_public: bytes
+        self, answer: RenewalAnswer, own: Identity, ca: bytes, ticket_public: bytes, generation: int
     ) -> tuple[Credentials, Identity]:
         """The identity with the certificate that the master gave, in memory.
 
-        ca, ticket_public: of the cluster's keys to which the certificate belongs.
-        Raises: TrustError if the master gave none (with the reason), or it is not for this key and name.
+        ca, ticket_public, generation: of the cluster's keys to which the certificate is to belong.
+        Raises: TrustError if the master gave none (with the reason), or it is not for this key and name, or belongs to
+        other keys.
         """
         if answer.key != self.public:
             raise TrustError("a certificate for another key than the one that was asked for")
@@ -88,6 +89,9 @@ class NewKey:
         named = parsed_name(answer.certificate)
         if (named.cluster, named.role, named.name) != (own.cluster, own.role, own.name):
             raise TrustError(f"a certificate for {named}, and this is {own.role} {own.name}")
+        if (found := generation_in(answer.certificate)) != generation:
+            # Which keys are wanted is not signed: a relay may have changed it on the way to the master.
+            raise TrustError(f"a certificate of the cluster's keys {found}, and one of {generation} was asked for")
         public = encode_key(PUBLIC_HEADER, ticket_public)
         credentials = Credentials(ca, public, answer.certificate, key_pem(self._seed))
         return credentials, identity_in_memory(credentials)

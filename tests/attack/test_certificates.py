@@ -26,6 +26,7 @@ from gproc.trust.ledger import issued
 from gproc.trust.names import CertName
 from gproc.trust.renewal import RENEWALS_AT_ONCE, NewKey, RenewalAnswer, own_seed, signature_of, subject
 from gproc.trust.revocations import RevocationList
+from gproc.trust.rotation import begin_rotation
 from gproc.trust.signing import Context, Signer, opened
 from gproc.trust.succession import Succession, sign_retirement, sign_succession
 from gproc.trust.ticket import read_grant
@@ -149,6 +150,25 @@ def test_a_certificate_is_not_renewed_too_early_nor_long_after_its_end_nor_for_e
     assert renewed(cluster) == 8
     for each in (early, asking):
         each.close()
+
+
+def test_a_certificate_of_the_next_keys_gets_no_more_of_them(cluster: Cluster) -> None:
+    """While keys are exchanged: eight for one, eight more for each of these, and so on for ever."""
+    asking = Asking(cluster, aged(cluster, "kn1", 60))
+    begin_rotation(open_authority(str(cluster.home), create=False))
+    cluster.master.says("the cluster has new keys")
+
+    def wanted(shown: Identity | None = None, signer: bytes | None = None) -> AskCertificate:
+        return msgspec.structs.replace(asking.question(shown, signer), following=True)
+
+    given = asking.answer(wanted()).certificate
+    following = cluster.place / "following.crt"
+    following.write_bytes(given)
+    of_next = msgspec.structs.replace(asking.identity, certificate=str(following))
+    seed, asking.key = asking.key._seed, NewKey()
+    assert asking.refusal(wanted(of_next, seed)).startswith("its certificate cannot be read")
+    assert renewed(cluster) == 1
+    asking.close()
 
 
 def test_a_revoked_certificate_gets_no_successor(cluster: Cluster, this_node: Identity) -> None:

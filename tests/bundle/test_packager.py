@@ -186,6 +186,19 @@ def test_an_extra_file_that_is_missing_or_not_a_file_is_named(packed: Pack, prog
         packed(program, extra=("socket",))
 
 
+def test_a_fifo_or_socket_in_a_directory_keeps_nothing_else_from_being_sent(
+    packed: Pack, program: Path, tmp_path: Path
+) -> None:
+    """One of them, as editors and agents leave, and `-f .` refused the whole tree."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "file").touch()
+    os.mkfifo(tmp_path / "d" / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "d" / "socket"))
+    sent = paths(packed(program, extra=("d",)))
+    assert [path for path in sorted(sent) if path.startswith(f"{tmp_path}/d/")] == [f"{tmp_path}/d/file"]
+
+
 def test_directories_keep_their_modes_and_come_before_what_is_in_them(
     packed: Pack, program: Path, tmp_path: Path
 ) -> None:

@@ -235,3 +235,20 @@ def test_a_backup_that_is_cut_off_is_refused(backed_up: Typed) -> None:
 
 def test_debug_says_what_is_written(key: Typed) -> None:
     assert "writes a key and a certificate for kn1 to kn1.keys" in key("issue", "-debug=1", "kn1").stderr
+
+
+def test_a_key_is_not_written_into_another_users_fifo(key: Typed) -> None:
+    """In a directory of a user, root wrote the key of a node into whatever FIFO that user had made."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give a FIFO to another user")
+    key.good("issue", "kn1")
+    fifo = key.place / "kn7.keys"
+    os.mkfifo(fifo)
+    os.chown(fifo, 64_321, 64_321)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    assert "it is a pipe or a device of uid 64321, who would read it" in key.refused("issue", "kn7")
+    assert os.read(reader, 100) == b""
+    os.chown(fifo, 0, 0)
+    key.good("issue", "kn7")  # one's own, as of a shell's >(gpg -e), is taken
+    assert os.read(reader, 8) == b"gproc://"
+    os.close(reader)

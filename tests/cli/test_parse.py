@@ -247,6 +247,12 @@ def test_help_is_found_anywhere_before_the_command(argv: Sequence[str], name: st
     assert parse(argv) == HelpRequest(name)
 
 
+def test_help_takes_one_mode() -> None:
+    """A second word was dropped without a sound."""
+    with pytest.raises(UsageError, match="'x' is one word too many: `gproc help exec`"):
+        parse(["help", "e", "x"])
+
+
 def test_version_and_completion_need_no_mode() -> None:
     assert parse(["--version"]) == parse(["e", "-version"]) == VersionRequest()
     assert parse(["--show-completion", "bash"]) == CompletionRequest(("--show-completion", "bash"))

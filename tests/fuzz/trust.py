@@ -139,7 +139,7 @@ def _renewed(data: bytes) -> None:
     """A master's answer to a question for a certificate, signed, whatever it says."""
     signed = messages.Signed(data, SIGNER.sign_bytes(Context.CERTIFICATE, data))
     own = Identity(CLUSTER, "node", "kn1", "", "", "", SIGNER.public_key)
-    NEW_KEY.identity(read_answer(signed, SIGNER.public_key, SESSION), own, CA, SIGNER.public_key)
+    NEW_KEY.identity(read_answer(signed, SIGNER.public_key, SESSION), own, CA, SIGNER.public_key, 1)
 
 
 ENDED: Final = SIGNER.sign(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,25 @@ def groups_of(node: Any) -> Group:
     group = Cgroups.here().make(Limits(max_procs=100, mem_bytes=1 << 30))
     group.remove()
     return group
+
+
+@pytest.fixture
+def apart() -> Iterator[tuple[Path, Cgroups]]:
+    """A new group, and the hierarchies as a process in it finds them: no other test's groups are there."""
+    directories = Cgroups.here().make(Limits(max_procs=5)).directories if os.geteuid() == 0 else ()
+    if not directories:
+        pytest.skip("needs a cgroup hierarchy that root may write to")
+    made = Path(os.fsdecode(directories[0]))
+    made.rmdir()
+    place = made.with_name(f"test-of-{made.name}")
+    place.mkdir()
+    is_unified = (place / "cgroup.subtree_control").exists()
+    if is_unified:
+        (place / "cgroup.subtree_control").write_text("+pids")
+    kind, options = ("cgroup2", "rw") if is_unified else ("cgroup", "rw,pids")
+    line = f"35 26 0:27 / {place} rw shared:9 - {kind} {kind} {options}\n"
+    yield place, Cgroups(line.encode(), b"0::/\n8:pids:/\n")
+    place.rmdir()
 
 
 def unified(top: Path, own: str, *, switched_on: dict[str, str], root: str = "/") -> Cgroups:
@@ -112,6 +134,46 @@ def test_no_group_is_left(node: Any) -> None:
     node.run_all([node.order(["sh", "-c", "setsid sleep 100 & :"], limits={"max_procs": 9, "mem_bytes": 1 << 28})] * 5)
     for directory in group.directories:
         assert not [name for name in os.listdir(os.path.dirname(directory)) if name.startswith(b"gproc-")]
+
+
+def test_groups_that_a_job_of_root_makes_in_its_own_go_with_it(node: Any) -> None:
+    """A container engine does so.  The job's group then stayed for ever."""
+    group = groups_of(node)
+    if not group.directories:
+        pytest.skip("needs a cgroup hierarchy that the launcher may write to")
+    script = """name=$(sed -n 's,.*/\\(gproc-[0-9a-f]*\\)$,\\1,p' /proc/self/cgroup | head -n 1)
+    for own in $(find /sys/fs/cgroup -type d -name "$name"); do mkdir -p "$own/a/b" "$own/c" && echo made; done"""
+    done = node.run("sh", "-c", script, limits={"max_procs": 20, "mem_bytes": 1 << 28})
+    assert done.output == "made\n" * len(group.directories)
+    for directory in group.directories:
+        assert not [name for name in os.listdir(os.path.dirname(directory)) if name.startswith(b"gproc-")]
+
+
+def test_groups_that_a_killed_slave_has_left_go_with_the_next_job(apart: tuple[Path, Cgroups]) -> None:
+    """Nobody else removed them: a node whose slave is killed now and then filled with them.  One in use stays."""
+    place, cgroups = apart
+
+    def left(name: str, ago_s: float) -> Path:
+        path = place / name
+        (path / "sub").mkdir(parents=True)
+        then_s = time.time() - ago_s
+        os.utime(path, (then_s, then_s))
+        return path
+
+    names = ("gproc-" + "a" * 16, "gproc-" + "b" * 16, "gproc-" + "c" * 16, "gproc-of-a-person")
+    left_ones = [left(name, ago_s) for name, ago_s in zip(names, (1000, 0, 1000, 1000), strict=True)]
+    old, young, used, foreign = left_ones
+    sleeper = subprocess.Popen(["sleep", "1000"])
+    (used / "sub" / "cgroup.procs").write_text(f"{sleeper.pid}")
+    try:
+        cgroups.make(Limits(max_procs=5)).remove()
+        assert [path.exists() for path in (old, young, used, foreign)] == [False, True, True, True]
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+        for path in (young, used, foreign):
+            (path / "sub").rmdir()
+            path.rmdir()
 
 
 def test_memory_is_bounded(node: Any) -> None:

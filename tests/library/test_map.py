@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Executor, wait
 from pathlib import Path
 
@@ -251,3 +251,49 @@ def test_an_event_loop_has_the_same_and_leaving_ends_what_runs(nodes: Cluster) -
             await asyncio.to_thread(nodes.nothing_runs, PATIENCE_S)
 
     asyncio.run(main())
+
+
+def test_values_of_an_asynchronous_iterable_are_awaited_while_tasks_run(nodes: Cluster) -> None:
+    """It was refused, as an object that is not iterable.  Here each value is made of the result before it."""
+
+    async def main() -> None:
+        async with gproc.connect_async(str(nodes.socket)) as cluster:
+            said: asyncio.Queue[bytes] = asyncio.Queue()
+
+            async def growing() -> AsyncGenerator[str]:
+                yield "x"
+                for _ in range(3):
+                    yield (await said.get()).decode().strip() + "x"
+
+            gathered = []
+            async for result in cluster.map("1-2", ["echo"], growing()):
+                gathered.append(result.stdout)
+                said.put_nowait(result.stdout)
+            assert gathered == [b"x\n", b"xx\n", b"xxx\n", b"xxxx\n"]
+            job = await cluster.map("1-2", ["/bin/sh", "-c", "exit $0"], two_values(), detach=True)
+            assert job.number is not None
+            assert await cluster.wait(job.number) == 1
+            with pytest.raises(ZeroDivisionError):
+                async for _ in cluster.map("1-2", ["/bin/sleep"], failing()):
+                    pass
+            left = cluster.map("1-2", ["/bin/true"], silent_after_one())
+            assert (await anext(left)).returncode == 0
+            await left.aclose()
+            await asyncio.to_thread(nodes.nothing_runs, PATIENCE_S)
+
+    asyncio.run(main())
+
+
+async def two_values() -> AsyncGenerator[int]:
+    yield 0
+    yield 3
+
+
+async def failing() -> AsyncGenerator[int]:
+    yield 1000
+    raise ZeroDivisionError
+
+
+async def silent_after_one() -> AsyncGenerator[int]:
+    yield 0
+    await asyncio.Event().wait()

@@ -212,6 +212,7 @@ def test_a_full_spool_drops_the_oldest_and_says_how_much(cluster: Cluster, tmp_p
     number = detached(other, "1", "/bin/sh", "-c", f"echo first; head -c {size} /dev/zero; echo; echo the last")
     assert other.command("wait", number).returncode == 0
     done = other.command("logs", number)
+    assert done.returncode == 1  # it was 0: a script took what was left for all
     [told] = done.stderr.decode().splitlines()
     found = re.fullmatch(r"gproc: 1: (\d+) bytes of stdout are missing here: there was no room to keep them", told)
     assert found is not None, told
@@ -220,7 +221,8 @@ def test_a_full_spool_drops_the_oldest_and_says_how_much(cluster: Cluster, tmp_p
     assert len(done.stdout) <= 1 << 20
     second = detached(other, "1", "/bin/sh", "-c", f"head -c {size} /dev/zero")
     assert other.command("wait", second).returncode == 0
-    assert "all of its output" in other.command("logs", number).stderr.decode()
+    nothing = other.command("logs", number)
+    assert (nothing.returncode, "all of its output" in nothing.stderr.decode()) == (1, True)
     other.stop()
 
 

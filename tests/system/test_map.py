@@ -231,6 +231,20 @@ def test_the_joblog_has_a_line_for_each_task_as_gnu_parallel_writes_it(flat: Clu
     assert all(float(cells[number][2]) > 1e9 and float(cells[number][3]) >= 0 for number in "12")
 
 
+def test_the_joblog_at_a_dash_is_standard_output(flat: Cluster) -> None:
+    """As of GNU's programs.  It became a file of that name."""
+    done = flat.command("map", "--joblog=-", "1", "/bin/echo", input=b"0\n")
+    head, *lines = done.stdout.decode().splitlines()
+    assert (done.returncode, head.split("\t")[0]) == (0, "Seq")
+    assert [line.split("\t")[0] for line in sorted(lines)] == ["0", "1"]
+    assert not (flat.work / "-").exists()
+
+
+def test_a_joblog_that_has_no_room_is_named(flat: Cluster) -> None:
+    done = flat.command("map", "--joblog=/dev/full", "1", "/bin/true", input=b"0\n")
+    assert done.stderr == b"gproc: --joblog /dev/full: No space left on device\n"
+
+
 @pytest.mark.stress
 def test_a_terminal_sees_how_many_tasks_are_done(flat: Cluster) -> None:
     gate = Gate(flat.place, "watched")

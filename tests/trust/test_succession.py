@@ -10,10 +10,11 @@ import pytest
 from gproc.errors import TrustError
 from gproc.trust import home as homes
 from gproc.trust import rotation
-from gproc.trust.authority import Authority, next_authority, open_authority
+from gproc.trust.authority import Authority, issue_for, next_authority, open_authority
 from gproc.trust.backup import restore, sealed
 from gproc.trust.carried import credentials_for, identity_in_memory
 from gproc.trust.endpoint import Endpoint
+from gproc.trust.renewal import NewKey, RenewalAnswer
 from gproc.trust.revocations import read_revocations, revoke
 from gproc.trust.rotation import begin_rotation, end_rotation, progress_of
 from gproc.trust.signing import Context, Forged, KeysOfJob, Signer, check_signature
@@ -109,6 +110,19 @@ def test_an_end_that_was_cut_off_is_completed(authority: Authority, monkeypatch:
     assert (again.generation, again.ca_certificate()) == (2, new)
     assert next_authority(again) is None
     assert Signer(again.ticket_seed()).public_key == again.ticket_public()
+
+
+def test_a_node_takes_no_certificate_of_other_keys_than_it_asked_for(authority: Authority) -> None:
+    """A relay can ask for the others in its name: such a certificate, once in its file, would keep it out for good."""
+    node = node_of(authority)
+    following = begin_rotation(authority)
+    for signing, wanted in ((following, authority), (authority, following)):
+        key = NewKey()
+        given, _ = issue_for(signing, "node", node.identity.name, [], key.public, "renewed")
+        answer = RenewalAnswer(b"", key.public, given)
+        with pytest.raises(TrustError, match=r"a certificate of the cluster's keys \d, and one of \d was asked for"):
+            key.identity(answer, node.identity, wanted.ca_certificate(), wanted.ticket_public(), wanted.generation)
+        key.identity(answer, node.identity, signing.ca_certificate(), signing.ticket_public(), signing.generation)
 
 
 def test_revoked_hosts_stay_revoked_and_are_not_missed(authority: Authority) -> None:

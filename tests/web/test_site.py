@@ -279,9 +279,13 @@ def asked_by_tls(tree: Cluster, site: Site) -> int:
 
 def test_a_token_in_a_file_stays_and_is_the_users_secret(place: Path, serve: Serve, tree: Cluster) -> None:
     path = place / "token"
-    first = serve("--token-file", str(path))
+    serve("--token-file", str(path))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert serve("--token-file", str(path)).token == first.token
+    token = path.read_text().strip()
+    again = serve("--token-file", str(path))
+    assert token not in again.opening  # a service's journal is read by others
+    assert f"with the token in {path}" in again.opening
+    assert asked(again, "/api/v1/tree", token=token)[0] == 200
     path.chmod(0o644)
     done = tree_command(tree, "--token-file", str(path))
     assert done.returncode == 125

@@ -67,8 +67,9 @@ async def _run(options: RegistryOptions) -> None:
         backends = Backends() if options.frontend is None else None
         servers = GridftpServers(master, backends, options.stripes, pool)
         if backends is not None:
-            async with await Registrar(options, backends, servers, own).listen():
-                await _until_end(servers)
+            door = Registrar(options, backends, servers, own).listen()
+            await _until_end(servers)
+            door.close()
         else:
             assert options.frontend is not None
             registrant = Registrant(options.frontend, master.contact, own)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from gproc.adapters.gfork.listening import listen_everywhere, shown_address
@@ -28,8 +30,11 @@ from gproc.adapters.gridftp.packets import (
     released_limit,
 )
 from gproc.adapters.gridftp.security import node_name
+from gproc.addresses import host_of, neighbourhood_of
 from gproc.errors import LinkLost, TrustError
+from gproc.link.door import Door
 from gproc.link.refusals import Refusals
+from gproc.link.turns import Places
 from gproc.shown import reason_of, shown_text
 from gproc.trust.identity import Identity
 from gproc.trust.tls import explain, server_context
@@ -37,8 +42,14 @@ from gproc.trust.tls import explain, server_context
 PATIENCE_S: Final = 15.0
 """For one registration, from its connection to its answer: the time-out of Globus' data nodes."""
 
-MAX_CONNECTIONS: Final = 256
-"""Registrations that are on their way at once.  More are closed."""
+PLACES: Final = Places(each=64, all=256, waiting_each=64, waiting_all=256)
+"""Registrations that are on their way at once, of one address and together, and those that wait.  More are closed."""
+
+HURRY_S: Final = 3.0
+"""For a registration for whose place another waits.  It takes some milliseconds."""
+
+GOODBYE_S: Final = 1.0
+"""How long a connection that is closed waits for the other end's word.  It counts until then."""
 
 
 class GridftpServers:
@@ -117,35 +128,56 @@ class Registrar:
         self._backends = backends
         self._servers = servers
         self._own = own
-        self._connections = 0
+        self._context = server_context(own) if own else None
         self._noted = Refusals()
 
-    async def listen(self) -> asyncio.Server:
+    def listen(self) -> Door[str]:
         """Raises: CannotListen."""
-        context = server_context(self._own) if self._own else None
-        patience_s = PATIENCE_S if context else None
-        server = await asyncio.start_server(
-            self._serve, sock=listen_everywhere(self._options.port), ssl=context, ssl_handshake_timeout=patience_s
-        )
-        log.info("data nodes register at port %d", server.sockets[0].getsockname()[1])
-        return server
+        listener = listen_everywhere(self._options.port)
+        listener.listen(PLACES.all)
+        # Handshakes count too: an address that is silent in 256 of them must not keep the data nodes out.
+        door = Door(PLACES, neighbourhood_of, self._serve, self._complain, HURRY_S)
+        door.open(listener)
+        log.info("data nodes register at port %d", listener.getsockname()[1])
+        return door
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = shown_address((writer.get_extra_info("peername") or ["?"])[0])
-        self._connections += 1
+    async def _serve(self, connection: socket.socket, near: str) -> None:
+        """One registration, from its connection to its answer.  near: its `neighbourhood_of`."""
         try:
-            if self._connections > MAX_CONNECTIONS:
-                self._complain(peer, "there are too many connections")
-                return
-            async with asyncio.timeout(PATIENCE_S):
+            peer = shown_address(host_of(connection))
+            async with asyncio.timeout(PATIENCE_S), self._streams(connection) as (reader, writer):
                 await self._answer(peer, reader, writer)
         except (TimeoutError, asyncio.IncompleteReadError):
-            self._complain(peer, "no whole registration came")
+            self._complain(near, "no whole registration came")
         except OSError as error:
-            self._complain(peer, explain(error))
+            self._complain(near, explain(error))
+        except asyncio.CancelledError:
+            self._complain(near, "no whole registration came, and others wait for their turn")
+            raise
         finally:
-            self._connections -= 1
+            connection.close()
+
+    @asynccontextmanager
+    async def _streams(
+        self, connection: socket.socket
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """The connection's two ends, behind its handshake.  What was written is sent when the block has ended."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        patience_s, goodbye_s = (PATIENCE_S, GOODBYE_S) if self._context else (None, None)
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: protocol, connection, ssl=self._context, ssl_handshake_timeout=patience_s,
+            ssl_shutdown_timeout=goodbye_s,
+        )  # fmt: skip
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        try:
+            yield reader, writer
             writer.close()
+            with suppress(OSError):  # it has its answer, or does not want it
+                await writer.wait_closed()
+        finally:
+            transport.abort()
 
     async def _answer(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         new = None

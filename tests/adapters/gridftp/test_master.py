@@ -6,7 +6,7 @@ import re
 import socket
 import struct
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -185,3 +185,22 @@ def test_memory_is_shared_and_a_server_for_which_there_is_none_is_ended(tmp_path
         eventually(lambda: len(re.findall(r"server \d+ ended", gfork.log())) == 2)
         last = gfork.child()
         assert struct.unpack("=I", last.receive()[3].encode("latin-1")[7:])[0] > 1 << 20
+
+
+@pytest.mark.parametrize("security", ["yes", "no"])
+def test_silent_connections_of_one_address_keep_no_data_node_out(
+    security: str, tmp_path: Path, home: Path
+) -> None:
+    """256 of them did, for 15 s and as often as somebody liked: after ten minutes no data node was left.
+
+    With TLS none was counted before its handshake was over: they took all descriptors.
+    """
+    (tmp_path / "front").mkdir()
+    (tmp_path / "node").mkdir()
+    with Gfork(tmp_path / "front", master_lines(f"-G {security}", home)) as front, ExitStack() as silent:
+        port = registry(front)
+        for _ in range(400):
+            silent.enter_context(socket.create_connection(("127.0.0.2", port), source_address=("127.0.0.9", 0)))
+        with Gfork(tmp_path / "node", master_lines(f"-G {security} -b 127.0.0.1:{port}", home)):
+            front.logged("is registered by 127.0.0.1")
+        front.logged("127.0.0.9: too many connections are open and wait already")
