@@ -24,7 +24,7 @@ from gproc.bundle.surroundings import Surroundings
 from gproc.content.paths import within
 
 _OMITTED: Final = re.compile(r"/(\.git|\.svn|\.hg|node_modules)$")
-"""What lies in a directory of modules, and is none."""
+"""Names in a directory of modules that are no modules."""
 
 
 def home_of(
@@ -57,7 +57,8 @@ def home_of(
 def _with_directories(
     image: Image, surroundings: Surroundings, home: Home | None, ran: Ran, language: str
 ) -> Home | None:
-    """Add the directories where it was told to look for modules; only modules of one around the working directory."""
+    """Add the directories in which it was told to look for modules; of a directory around the working directory, only
+    the modules."""
     told = (*ran.directories, *map(surroundings.absolute, search_paths.by_variables(surroundings.variable, language)))
     trees: list[Installation] = []
     files: list[str] = []

@@ -1,4 +1,4 @@
-"""Host names: what is one, and many of them folded as ClusterShell's NodeSet reads them: kn[1-20].  Pure."""
+"""Host names: which texts are one, and many of them folded as ClusterShell's NodeSet reads them: kn[1-20].  Pure."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ OPTIONAL = (
     "-fstack-clash-protection",
 )  # fmt: skip
 """What one compiler or machine has and another has not.  Without -fno-tree-slp-vectorize gcc makes a constant of two
-addresses, which somebody would have to relocate."""
+addresses, which would have to be relocated."""
 
 ZIG = (*(flag for flag in FREESTANDING if flag != "-static-pie"), "-static", "-pie", "-fno-sanitize=undefined")
 """zig does not know -static-pie; its UBSan, on unless it is turned off, needs a runtime."""
@@ -219,7 +219,7 @@ def _named(compiler: Sequence[str]) -> str:
 
 
 def needs_relocation(file: Path) -> bool:
-    """Whether an ELF file (64 bits, little-endian) has addresses in it that somebody must correct: elf(5)."""
+    """Whether an ELF file (64 bits, little-endian) has addresses in it that must be relocated: elf(5)."""
     program = file.read_bytes()
     at, size, count = struct.unpack_from("<Q14xHH", program, 32)
     for index in range(count):

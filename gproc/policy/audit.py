@@ -21,7 +21,7 @@ PRIORITY: Final = 86
 """authpriv.info: RFC 5424, 6.2.1."""
 
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""A FIFO that nobody reads is an error, and does not stop the daemon."""
+"""A FIFO without a reader is an error, and does not stop the daemon."""
 
 WORDS_MAX: Final = 100
 CHARACTERS_MAX: Final = 4000

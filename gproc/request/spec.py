@@ -92,7 +92,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     bin_root: where on a node the bundle appears; b"": at the slave's own binRoot (`-binRoot` of `gproc s`).
     terminal: the size of the terminal that the program gets; None: it has pipes.
     timeout_s: gproc ends the job after so many seconds; None: never.
-    require_all: the job runs only if all nodes that `nodes` means are there, those too that were there and are gone.
+    require_all: the job runs only if all nodes that `nodes` means are there, also those that were there and are gone.
     fanout: the program runs on so many nodes at a time; None: on all at once.
     max_fail: after so many nodes have failed no more begin; None: all do.
     collect: names with wildcards (`gproc.request.globs`): files in the job's working directory that match are sent to

@@ -49,7 +49,7 @@ class ProcessLink:
         self.inbox: deque[Frame] = deque()
         self.outbox = Outbox()
         self.senders: set[ProcessLink] = set()
-        """The links that are not read until this one's outbox has room."""
+        """The links that gfork does not read until this one's outbox has room."""
         self.moved_at_s = self._loop.time()
         """When the process last took something."""
 
