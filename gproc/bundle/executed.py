@@ -13,12 +13,12 @@ from typing import Final
 from gproc.bundle import prefixes
 
 COMMANDS_MAX: Final = 1000
-"""Of one script."""
+"""How many commands of one script are looked at."""
 
 _NAME_MAX: Final = 1000
 
 _LINES_MAX: Final = 20_000
-"""Of one script; each takes some 60 us."""
+"""How many lines of one script are read; each takes some 60 us."""
 
 _LINE_MAX: Final = 10_000
 """Characters of one line: what it takes grows with their square."""

@@ -17,7 +17,7 @@ from gproc.content.paths import within
 
 FORMAT: Final = 1
 PATHS_MAX: Final = 50_000
-"""Of one program: ten times what a large scientific program opens."""
+"""The limit for one program: ten times what a large scientific program opens."""
 KEPT_MAX: Final = 200
 """Programs."""
 FOLDER: Final = "observed"

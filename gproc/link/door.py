@@ -26,10 +26,10 @@ OUT_OF_DESCRIPTORS_S: Final = 0.5
 class Door(Generic[K]):
     """Accepts connections, and calls `visit` for each that may come in.  It stays in until `visit` returns.
 
-    known_as: the key of a connection: its user or host.  refused: called with the key and the reason.
-    hurry_s: a visit that lasts longer is cancelled if another connection waits for its place; None: it never is.
-    trusted: keys that may take all places.  welcome: sent to each at once, also if it has to wait. farewell: sent to
-    connections that may not even wait.
+    known_as: the key of a connection: its user or host.  refused: called with the key and the reason.  hurry_s: a visit
+    that lasts longer is cancelled if another connection waits for its place; None: it never is.  trusted: keys that may
+    take all places.  welcome: sent to each at once, also if it has to wait.  farewell: sent to connections that may not
+    even wait.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ def is_plain(text: str) -> bool:
 
 
 class Naming:
-    """By their places.  unknown: the hosts that were named and are not known."""
+    """Nodes are called by their places.  unknown: the hosts that were named and are not known."""
 
     unknown: tuple[str, ...] = ()
 
@@ -76,7 +76,7 @@ class MeantNodes(msgspec.Struct, frozen=True):
 
 
 ALL_NODES: Final = MeantNodes("")
-"""Of a job: all of its nodes."""
+"""All nodes of a job."""
 
 
 def retold(text: str, naming: Naming) -> str:
@@ -89,7 +89,7 @@ def nobody_is(hosts: str) -> str:
 
 
 class HostNames(Naming):
-    """By their hosts.  Nodes of which no host name is known here are called by their places."""
+    """Nodes are called by their hosts.  A node whose host name is not known here is called by its place."""
 
     def __init__(
         self, hosts: Mapping[Path, str], unknown: tuple[str, ...] = (), gone: frozenset[str] = frozenset()

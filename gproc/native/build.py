@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 HELPER = HERE / "gproc-helper"
 
 MACHINES = ("x86_64", "aarch64")
-"""Those that sys.c knows."""
+"""The machines that sys.c knows."""
 
 WARNINGS = (
     "-std=c11", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wstrict-prototypes",
@@ -236,7 +236,7 @@ _RELOCATIONS: Final = (8, 18, 35)
 
 
 def _known(compiler: list[str], flags: Sequence[str]) -> list[str]:
-    """Those of `flags` that this compiler takes; the guard only whole, and not by zig, which wants a libc for it."""
+    """The flags that this compiler takes; the guard only whole, and not by zig, which wants a libc for it."""
     taken = [flag for flag in flags if _takes(compiler, flag)]
     if "ziglang" in compiler or (platform.machine() == "x86_64" and "-mstack-protector-guard=global" not in taken):
         # x86 has its guard in the thread's own block, which only a libc makes.

@@ -28,7 +28,8 @@ PATH_BYTES_MAX: Final = 4095
 """PATH_MAX without its final NUL."""
 
 WORDS_MAX: Final = 1 << 18
-"""Of arguments, and of variables.  Linux takes 6 MiB of both and of the pointers to them (execve(2)), so more would be
+"""The limit of arguments, and of variables.  Linux takes 6 MiB of both and of the pointers to them (execve(2)), so more
+would be
 words of 16 bytes on the average.  Here each costs some 60 bytes more than its text."""
 
 Action = Literal["run", "place", "collect", "map"]
@@ -40,7 +41,7 @@ UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
 
 
 GLOBS_MAX: Final = 64
-"""Of one job: each costs every file of its working directory a comparison."""
+"""The limit of one job: each pattern costs every file of its working directory a comparison."""
 
 Glob = Annotated[bytes, msgspec.Meta(min_length=1, max_length=PATH_BYTES_MAX)]
 

@@ -45,7 +45,7 @@ class ProcessLink:
         self._is_reading = self._is_writing = self._is_at_end = False
         self._read_fd = self._write_fd = -1
         self.pid = 0
-        """Of the process; 0 as long as there is none."""
+        """The pid of the process; 0 as long as there is none."""
         self.inbox: deque[Frame] = deque()
         self.outbox = Outbox()
         self.senders: set[ProcessLink] = set()
