@@ -48,7 +48,7 @@ SESSION: Final = b"e" * SESSION_BYTES
 
 
 def _signed(data: bytes) -> None:
-    """Of a relay: whatever it changes is refused.  The first byte says what it is taken for."""
+    """A message of a relay: any change that it makes is refused.  The first byte says what it is taken for."""
     verifier = TicketVerifier(SIGNER.public_key, NONCE, 0)
     signed = messages.Signed(data[1:-64], data[-64:])
     kind = data[0] % 3 if data else 0

@@ -109,7 +109,7 @@ def test_a_file_that_changes_makes_another_runtime(tmp_path: Path) -> None:
     content[len(content) // 2] ^= 1  # it was sent so, and no node could unpack it
     kept.write_bytes(content)
     assert runtime_of_this_machine(environ) == first
-    kept.chmod(0o666)  # anybody could have written it
+    kept.chmod(0o666)  # any user could have written it
     assert runtime_of_this_machine(environ).digest == first.digest
     assert kept.stat().st_mode & 0o777 == 0o600
 

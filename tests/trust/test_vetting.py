@@ -57,7 +57,7 @@ def vetting(clock: Clock) -> Vetting:
 
 
 def test_a_certificate_ends_by_the_masters_date_and_no_other(vetting: Vetting, clock: Clock) -> None:
-    assert vetting.objection(peer()) == ""  # nobody has said which day it is
+    assert vetting.objection(peer()) == ""  # it has not been told which day it is
     vetting.heard(BEGAN_S + 89 * DAY_S)
     assert vetting.objection(peer()) == ""
     clock.s += 2 * DAY_S
