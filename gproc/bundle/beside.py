@@ -49,7 +49,7 @@ _DISTRIBUTION: Final = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/etc/",
 
 
 def language_of(path: str) -> str:
-    """The language of a text, by its suffix; "" for data."""
+    """Of a text, by its suffix; "" for data."""
     return _LANGUAGES.get(os.path.splitext(path)[1], "")
 
 

@@ -57,8 +57,7 @@ def home_of(
 def _with_directories(
     image: Image, surroundings: Surroundings, home: Home | None, ran: Ran, language: str
 ) -> Home | None:
-    """Add the directories in which it was told to look for modules; of a directory around the working directory, only
-    the modules."""
+    """Add the directories where it was told to look for modules; only modules of one around the working directory."""
     told = (*ran.directories, *map(surroundings.absolute, search_paths.by_variables(surroundings.variable, language)))
     trees: list[Installation] = []
     files: list[str] = []

@@ -1,4 +1,4 @@
-"""Bounds how long one user's connections may keep the event loop: others' are served in between.
+"""How long one user's connections may keep the event loop to themselves: others' are served in between.
 
 64 KiB of small requests, read at once, can be seconds of work.  A user may have hundreds of connections that all bring
 as many.  So a user has one shift in each turn of the event loop, for all connections together.  What is left over waits
