@@ -222,7 +222,7 @@ def test_a_traceback_of_it_names_module_line_and_function(unpacked: Path) -> Non
 
 
 def test_the_process_that_asks_pam_is_run_by_its_path(unpacked: Path) -> None:
-    """By the one that asking.py finds beside itself."""
+    """The path is the one that asking.py finds beside itself."""
     script = "from gproc.policy import asking; print(asking._program())"
     program = said_by(unpacked, script)
     done = subprocess.run(python_of(unpacked, program), env={}, cwd="/", capture_output=True, text=True)

@@ -37,7 +37,7 @@ def peer(
 
 
 class Clock:
-    """Of a node that booted in 1970, say: only differences count."""
+    """The clock of a node that booted in 1970, say: only differences count."""
 
     def __init__(self) -> None:
         self.s = 5.0

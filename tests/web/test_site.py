@@ -117,7 +117,7 @@ def job_of(site: Site, number: int) -> dict[str, Any]:
 
 
 def figures_of(body: bytes) -> dict[str, float]:
-    """By name and labels."""
+    """The values by name and labels."""
     rows = (line.rpartition(" ") for line in body.decode().splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in rows}
 
