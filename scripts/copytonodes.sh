@@ -77,7 +77,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # A first Ctrl-C lets the copies that run come to their end, so no node keeps half a copy. A second one ends them.
 stopping=
-trap '[ -z "$stopping" ] || exit 130; stopping=yes; echo "copytonodes: no further nodes; Ctrl-C again: not to the end" >&2' INT TERM
+trap '[ -z "$stopping" ] || exit 130; stopping=yes; echo "copytonodes: begins no further node; Ctrl-C again ends it at once" >&2' INT TERM
 mkdir "$work/identity" "$work/stage" "$work/failed" "$work/had" "$work/done"
 
 # 1. What every node gets.
