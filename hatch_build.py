@@ -32,7 +32,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         except build.NotBuilt as error:
             if os.environ.get("GPROC_TARGET"):
                 raise
-            # pip shows no warnings of hatch.  So the reason goes along, and gproc says it when somebody looks.
+            # pip shows no warnings of hatch.  So the wheel contains the reason, and `gproc i` shows it.
             self.app.display_warning(f"gproc's static helper is not built: {error}; jobs will be started by Python")
             why = build.why_at(made)
             if version != "editable" and why.exists():

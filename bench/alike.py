@@ -54,7 +54,7 @@ def _beside_clush(tree: Tree, settings: Settings) -> Figure:
 
 
 def _bytes_of(tree: Tree, settings: Settings) -> Iterator[Figure]:
-    """What the master receives from the nodes below it, less what comes of programs that say nothing."""
+    """The bytes that the master receives from the nodes below it, less those of a run whose programs say nothing."""
     path = f"{tree.place}/said"
     with open(path, "wb") as file:
         file.write(os.urandom(LONG_BYTES))
@@ -94,7 +94,7 @@ def _gathered(tree: Tree, *words: str) -> Done:
 
 
 class _Silent:
-    """Those that only hear."""
+    """A node that only listens."""
 
     def start(self, *_: Any, **__: Any) -> None:
         pass
@@ -171,7 +171,7 @@ _TICKET: Final = messages.Signed(b"ticket", bytes(64))
 
 
 def _virtual(count: int, size: int) -> Figure:
-    """So many racks, of so many nodes each: all say the same at once."""
+    """`count` racks of `size` nodes each: all nodes say the same at once."""
     racks = [_Rack() for _ in range(count)]
     branches = [
         Branch(-1, {leaf + 1: Branch(rack * size + leaf, {}) for leaf in range(size)}) for rack in range(count)

@@ -142,7 +142,7 @@ class Lab:
         _do("tc", "-n", self._switch, "qdisc", "replace", "dev", port, *self._shape(name))
 
     def part(self, one: str, other: str) -> None:
-        """Nothing passes between these two hosts any more: each sends it to a card that nobody has."""
+        """Nothing passes between these two hosts any more: each sends to a card address that no host has."""
         for here, there in ((one, other), (other, one)):
             self._neighbour(here, "replace", there, "lladdr", "02:00:00:00:00:00", "nud", "permanent")
 

@@ -33,7 +33,7 @@ more than this machine's two processors; each machine of a cluster sends its own
 
 PATIENCE_S: Final = 900.0
 STABLE_S: Final = 0.3
-"""A count that lasts so long is no moment between two lines of the log."""
+"""A count that stays the same for so long is not read between two lines of the log."""
 KB: Final = 1e3
 GONE: Final = ("cannot reach", "left:")
 CAME: Final = re.compile(r"arrived: |[\d/]+ \(\S+\) is reached |\d+ nodes are reached ")

@@ -1,4 +1,4 @@
-"""One host among many has a link with a tenth of the others' rate: how much it slows its siblings.
+"""Measure how much one host whose link has a tenth of the others' rate slows its siblings.
 
 It is the first child, the root of one tree (gproc/spread/trees.py), so that half of the payload goes through it to all
 others: the worst case.  Its parent finds that out during the first payload; from then on the host sends to nobody.

@@ -38,7 +38,7 @@ TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 ENDING_S: Final = 60.0
 
 QUIET_LOGIN: Final = "for each in .bashrc .profile; do mount --bind /dev/null ~root/$each; done 2>/dev/null"
-"""What root's shell does on this machine at each login is no part of a host."""
+"""A simulated host does not run what root's shell runs on this machine at each login."""
 
 YARDSTICKS: Final = ("pdsh", "clush", "taktuk")
 
@@ -196,7 +196,7 @@ def _slaves() -> Iterator[str]:
 
 
 def _machine_s() -> float:
-    """Processor time that was used by anybody since the machine began: proc_stat(5)."""
+    """The processor time that all processes have used since the machine booted: proc_stat(5)."""
     with open("/proc/stat") as file:
         fields = [int(field) for field in file.readline().split()[1:9]]
     return (sum(fields) - fields[3] - fields[4]) * TICK_S

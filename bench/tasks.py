@@ -24,7 +24,7 @@ OTHERS: Final = {
 """The yardsticks, if they are installed."""
 
 NAMES: Final = {"rack": "slaves", "job": "inits and tasks"}
-"""What the parts of this flat tree are for a task."""
+"""What a table of tasks calls the parts of this flat tree."""
 
 
 def measure(settings: Settings) -> Iterator[Figure]:

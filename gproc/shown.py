@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 COMMAND_CHARACTERS: Final = 200
-"""Of a command in a log or a table: about two lines of a terminal."""
+"""The limit of a command in a log or a table: about two lines of a terminal."""
 
 
 def command_text(argv: Sequence[bytes]) -> str:

@@ -35,7 +35,7 @@ class RouteIndex:
     def __init__(self) -> None:
         self._known: set[Route] = set()
         self._next: dict[Route, set[Route]] = {}
-        """By route: the routes that are one step longer and are known, or lead to a known one."""
+        """For each route, the routes that are one step longer and are known, or lead to a known one."""
 
     def add(self, route: Route) -> None:
         self._known.add(route)

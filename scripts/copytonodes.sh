@@ -75,9 +75,9 @@ gproc=${gproc:-gproc}
 umask 077 # the files below include keys
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# A node that is being copied to is not left with half of it. Who asks twice does not want to wait.
+# A first Ctrl-C lets the copies that run come to their end, so no node keeps half a copy. A second one ends them.
 stopping=
-trap '[ -z "$stopping" ] || exit 130; stopping=yes; echo "copytonodes: no further nodes; Ctrl-C again: not to the end" >&2' INT TERM
+trap '[ -z "$stopping" ] || exit 130; stopping=yes; echo "copytonodes: begins no further node; Ctrl-C again ends it at once" >&2' INT TERM
 mkdir "$work/identity" "$work/stage" "$work/failed" "$work/had" "$work/done"
 
 # 1. What every node gets.
@@ -98,7 +98,7 @@ set -eu
 umask 077
 came=$(cd "$(dirname "$0")" && pwd)
 trap 'rm -rf "$came"' EXIT
-# What was left by a connection that broke, with a key in it.
+# Remove what a broken connection has left: there is a key in it.
 find "$(dirname "$came")" -maxdepth 1 -name '.gproc-tmp.*' -mtime +0 -exec rm -rf {} + 2>/dev/null || :
 dest=$1
 place=$2
@@ -141,7 +141,7 @@ if [ -e "$came/send" ]; then
     fi
 fi
 
-# Where the command found room for it.
+# The place in which the command found room for it.
 if [ "$(id -u)" = 0 ]; then own=/var/cache/gproc/runtimes; else own=$cache/gproc/runtimes; fi
 found=
 for each in "$own" /var/tmp/gproc.* /tmp/gproc.* /dev/shm/gproc.* /run/gproc.*; do

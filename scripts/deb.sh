@@ -4,7 +4,7 @@
 # Make a Debian package of this checkout in DIRECTORY, for this machine's architecture and for Debian's Python of the same
 # minor version as PYTHON, which must be of a virtual environment with pip. The package has gproc and the libraries that
 # it needs, of the versions in requirements.lock, as a virtual environment in /usr/lib/gproc, and the systemd units.
-# OPTION is one of dpkg-deb: -Znone makes a package that nobody waits for, of three times the size.
+# OPTION is one of dpkg-deb: -Znone makes the package at once, but of three times the size.
 
 set -eu
 

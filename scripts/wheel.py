@@ -1,8 +1,8 @@
 """Make gproc's wheel: `python scripts/wheel.py DIRECTORY [MACHINE...]`, by a Python that has pip.
 
-A release without the static helper, or without its man pages, is a fault, which nobody would notice before the nodes
-are slow: pip shows no warning of a build.  So the wheel is looked into before it is put into DIRECTORY.  Other wheels
-of the same version are removed there: pip would take one of them on another machine.
+A release needs the static helper and its man pages.  pip shows no warning of a build, so without this check a missing
+helper would be noticed only by slow nodes.  So this script looks into the wheel before it puts it into DIRECTORY.
+Other wheels of the same version are removed there: pip would take one of them on another machine.
 
 MACHINE: x86_64 or aarch64; this one if none is named.  hatchling is taken from this Python's environment if it has it.
 """

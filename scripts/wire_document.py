@@ -70,7 +70,7 @@ TASKS: Final = (
     tasks.Setup, tasks.Assign, tasks.Recall, tasks.TaskOrder, tasks.TasksReady, tasks.TaskSaid, tasks.TaskEnded,
     tasks.TasksReturned,
 )  # fmt: skip
-"""What the streams of a job of tasks have."""
+"""What each stream of a job of tasks contains."""
 
 _NO_INPUT: Final = frames.InputBlock(0, bytes(frames.SIGNATURE_BYTES), b"")
 _EMPTY: Final = frames.Piece(bytes(spec.DIGEST_BYTES), 0, 0, frames.CODEC_RAW, b"")
@@ -93,7 +93,7 @@ Both sides begin with a preface of {frames.PREFACE_BYTES} bytes: `{frames.MAGIC.
 channel (u8). The side that was dialled answers with the channel that the other one opened. All numbers are big-endian.
 A master sends its preface to a client before it has read the client's. A client that has none after {HELLO_S:.0f} s
 gives up.
-Who sends no preface within {HANDSHAKE_S:.0f} s, or a wrong byte of it, is cut off.
+The receiver ends a connection that has sent no preface within {HANDSHAKE_S:.0f} s, or a wrong byte of it.
 
 ## Versions
 

@@ -1,4 +1,4 @@
-"""Hosts with their own network, for tests; where there can be none, the test is skipped with the reason."""
+"""Hosts with their own network, for tests; if this machine can have none, the test is skipped with the reason."""
 
 from __future__ import annotations
 

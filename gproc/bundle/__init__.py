@@ -6,7 +6,7 @@ parses an `excerpt` of it); where its linker would `search`, with this system's 
 `closure`; what `glibc` and a `language` load by name; `extras`.  An `image` shows the root as the program sees it,
 `entries` are what goes into the manifest, `packing` puts all together, and a `cache` remembers the result.
 
-Trust: it reads with the rights of the caller, and trusts only the caller.  An enemy may have made the files that it
+Trust: it reads with the rights of the caller, and trusts only the caller.  An attacker may have made the files that it
 reads.  They can make it fail with an error that names them, but they cannot run anything, use much memory, or bring in
 files from outside the root.  It never executes what it packs, writes only its cache, and opens no connection.
 """

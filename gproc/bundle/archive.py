@@ -27,7 +27,7 @@ def write_file(manifest: Manifest, read: Read, path: str) -> None:
         with written_whole(path) as file:
             write(manifest, read, file, seekable=seekable)
     except BrokenPipeError:
-        raise  # whoever reads our standard output has gone
+        raise  # the reader of our standard output has gone
     except OSError as error:
         raise BundleError(f"{path}: cannot be written: {error.strerror}") from error
 

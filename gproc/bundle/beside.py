@@ -23,7 +23,7 @@ _SCRIPTS_MAX: Final = 200
 _FILES_BYTES_MAX: Final = 100 << 20
 
 _ABSENT_MAX: Final = 300
-"""Names that are no files yet, of which a later run notices that they became some."""
+"""Names that are no files yet: a later run notices if they have become files."""
 
 _PATTERN_FILES_MAX: Final = 1000
 _MODULES_MAX: Final = 2000
@@ -38,7 +38,7 @@ _OF_MODULES: Final = ("python", "perl", "ruby", "lua", "tcl", "R", "php", "guile
 _OF_SCRIPTS: Final = re.compile(r"\.(sh|bash|py|pl|pm|rb|js|mjs|cjs|lua|R|r|tcl|php|awk|zsh|scm|mk|m|gp|plt|gemspec)$")
 _OF_SETTINGS: Final = re.compile(r"\.(ini|cfg|conf|ya?ml|toml|json|nml|list|lst|in|inp|rsp)$")
 _CLIMBS: Final = re.compile(rb"\.\.|\bparents?\b.*\bparents?\b|parents\[[1-9]|dirname.*dirname")
-"""How a script says that it lies in a directory of a project: `bin/x` reads `data/y`."""
+"""How a script refers to a directory above its own, as in a project: `bin/x` reads `data/y`."""
 
 _LANGUAGES: Final = {
     ".sh": "sh", ".bash": "sh", ".zsh": "sh", ".mk": "make", ".tcl": "tcl", ".m4": "m4", ".py": "python", ".pl": "perl",
@@ -80,7 +80,7 @@ def named_by(image: Image, scripts: Sequence[str], language: str, cwd: str, home
 
 
 def named_in(image: Image, code: str, language: str, cwd: str, home: str) -> Named:
-    """The same of a text that is in no file."""
+    """The same for a text that is in no file."""
     reader = _Reader(image, cwd, home)
     reader.read_text(os.fsencode(code), (cwd,), language)
     return reader.named()
@@ -133,7 +133,7 @@ class _Reader:
         return Named(files, frozenset(path for path in files if self._found[path]))
 
     def read(self, script: str, language: str) -> None:
-        """A script that was given, and those that it names."""
+        """Read a script that was given, and those that it names."""
         self._given.add(script)
         todo = [script]
         while todo and len(self._read) < _SCRIPTS_MAX:
@@ -173,7 +173,7 @@ class _Reader:
         if below or name.startswith("/"):
             path = f"{self._home}/{below}" if below else name
             top = next((each for each in (self._cwd.rstrip("/"), self._home) if each and within(path, each)), "")
-            if top and "/." not in path[len(top) :]:  # what is hidden is mostly secret
+            if top and "/." not in path[len(top) :]:  # hidden files are mostly secret
                 yield path, True
         relative = "" if below else named.relative(name, language)
         for directory in bases if relative else ():

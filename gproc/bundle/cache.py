@@ -147,8 +147,8 @@ NO_HOME: Final = "/proc/no-home/.cache"
 def default_directory(environ: Mapping[str, str]) -> str:
     """The cache below $XDG_CACHE_HOME if that is absolute, else below ~/.cache: XDG Base Directory Specification.
 
-    For a user without a home, or whose home is not there, it is below a directory that nobody can make, so that nothing
-    is kept: root would make that home.
+    If the user has no home, or the home does not exist, it is below a directory that cannot be made, so that nothing is
+    kept: root would make that home.
     """
     chosen = base_directory(environ, "XDG_CACHE_HOME", ".cache", NO_HOME)
     if chosen == os.path.join(home := user_home(environ), ".cache") and not os.path.isdir(home):

@@ -1,5 +1,5 @@
-"""What libraries load or read by name, whoever uses them: OpenSSL's providers, certificates, a terminal's description,
-Tcl's own scripts."""
+"""What libraries load or read by name for all programs that use them: OpenSSL's providers, certificates, a terminal's
+description, Tcl's own scripts."""
 
 from __future__ import annotations
 

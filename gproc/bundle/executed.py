@@ -1,7 +1,7 @@
 """The programs that a script runs, by its text: the first words of a shell's commands, and what calls such as
 `subprocess.run` and `system` are given.  Pure.
 
-Nothing is executed.  A word that names no program is none, so a text that is not understood does no harm.
+Nothing is executed.  A word that names no program is ignored, so a text that is not understood does no harm.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Final
 from gproc.bundle import prefixes
 
 COMMANDS_MAX: Final = 1000
-"""Of one script."""
+"""How many commands of one script are looked at."""
 
 _NAME_MAX: Final = 1000
 
 _LINES_MAX: Final = 20_000
-"""Of one script; each takes some 60 us."""
+"""How many lines of one script are read; each takes some 60 us."""
 
 _LINE_MAX: Final = 10_000
 """Characters of one line: what it takes grows with their square."""
@@ -63,7 +63,8 @@ def commands_in(text: str) -> list[list[str]]:
 
 
 def _without_here_documents(text: str) -> Iterator[str]:
-    """The lines of a shell's text, without those that are somebody's input: once through it, whatever is not closed."""
+    """The lines of a shell's text, without those that are input of a command (here-documents): in one pass, even if one
+    is not closed."""
     lines = text.split("\n")
     last = {line.strip(" \t"): number for number, line in enumerate(lines)}
     number = 0

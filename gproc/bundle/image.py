@@ -109,7 +109,7 @@ class Image:
         return walk is not None and stat.S_ISREG(walk.status.st_mode)
 
     def note_absent(self, path: str) -> None:
-        """Nothing is there: the answers so far depend on that."""
+        """Note that nothing is there, because the answers so far depend on that."""
         self._absent.add(path)
 
     def parent(self, path: str) -> str | None:

@@ -24,7 +24,7 @@ from gproc.bundle.surroundings import Surroundings
 from gproc.content.paths import within
 
 _OMITTED: Final = re.compile(r"/(\.git|\.svn|\.hg|node_modules)$")
-"""What lies in a directory of modules, and is none."""
+"""Names in a directory of modules that are no modules."""
 
 
 def home_of(

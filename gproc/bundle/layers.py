@@ -22,13 +22,13 @@ from gproc.errors import BundleError
 from gproc.shown import shown
 
 ENTRIES_MAX: Final = 1_000_000
-"""Of all layers together; an image of a whole desktop has 400,000."""
+"""The limit for all layers together; an image of a whole desktop has 400,000 entries."""
 
 BYTES_MAX: Final = 64 << 30
-"""Of all files of all layers together."""
+"""The limit for all files of all layers together."""
 
 HEADER_BYTES_MAX: Final = 1 << 20
-"""Of an extended header, which holds names and attributes of one file."""
+"""The limit of an extended header, which holds names and attributes of one file."""
 
 LINKS_MAX: Final = 40
 """Links in one path before ELOOP: path_resolution(7)."""

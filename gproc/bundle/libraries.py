@@ -128,7 +128,7 @@ def _zones_in(image: Image, directory: str) -> Iterator[str]:
         if status is not None and stat.S_ISDIR(status.st_mode):
             yield from _zones_in(image, path)
         elif (walk := image.walk(path)) is not None and within(walk.real, _ZONES):
-            yield path  # a link out of it, such as localtime, is the node's own business
+            yield path  # a link out of it, such as localtime, is left to the node
 
 
 def _prefix(path: str) -> str:

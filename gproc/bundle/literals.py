@@ -38,7 +38,7 @@ class Literals(NamedTuple):
 
 
 def literals_of(image: Image, program: Object) -> Literals:
-    """They are none for a program of the distribution, whose file is not read."""
+    """There are none for a program of the distribution: its file is not read."""
     if is_of_distribution(program.real):
         return Literals([], False)
     found = _NAME.findall(image.text(program.real, _SEARCHED_BYTES))

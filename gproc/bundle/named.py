@@ -1,7 +1,7 @@
 """The names of files in a text: what a script, a list or a file of settings may mean.  Pure.
 
 Nothing is executed: what counts are strings in quotes, alone or joined with their neighbours, and in languages without
-quotes all words.  A name that names nothing is none.
+quotes all words.  A name of nothing is ignored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BETWEEN: Final = re.compile(rb"\)?[\s,/+]{1,80}|\)+\.\w{1,20}\(")
 
 _WORD: Final = re.compile(rb"[^\s;&|<>()\[\]{}\"'`$=]{1,300}")
 _WRITTEN: Final = re.compile(rb"(?<![-=])>{1,2}\|?\s*(?![&(])[^\s;&|<>()]{1,300}")
-"""What a shell writes to: it is the node's file, and not one to bring."""
+"""A file that a shell writes to: it is the node's file, and is not brought."""
 
 _OPENED: Final = re.compile(
     rb"(?:open|file)\s{0,9}\(\s{0,9}(?:\"[^\"\n]{1,300}\"|'[^'\n]{1,300}')"

@@ -17,7 +17,7 @@ from gproc.content.paths import within
 
 FORMAT: Final = 1
 PATHS_MAX: Final = 50_000
-"""Of one program: ten times what a large scientific program opens."""
+"""The limit for one program: ten times what a large scientific program opens."""
 KEPT_MAX: Final = 200
 """Programs."""
 FOLDER: Final = "observed"
@@ -39,7 +39,7 @@ _SECRET: Final = frozenset({
     ".ssh", ".gnupg", ".netrc", ".pgpass", ".my.cnf", ".aws", ".azure", ".kube", ".docker", ".git-credentials",
     ".vault-token", ".password-store",
 })  # fmt: skip
-"""Names in a home whose content is not to lie on nodes because a program read it."""
+"""Names in a home whose content must not lie on nodes only because a program has read it."""
 _SECRET_BELOW: Final = ("/.config/gproc/", "/.config/gcloud/", "/.local/share/keyrings/")
 
 

@@ -96,7 +96,7 @@ class Packages:
         return bool(sizes) and max(sizes) <= _RECOMMENDED_KIB_MAX
 
     def _is_file(self, path: str) -> bool:
-        """What the user may not read, as /etc/ssl/private, is of no use to the program here either."""
+        """A file that the user may not read, such as /etc/ssl/private, is of no use to the program here either."""
         try:
             status, walk = self._image.lstat(path), self._image.walk(path)
             if status is None or walk is None:
@@ -109,7 +109,8 @@ class Packages:
             return False
 
     def _generated(self, taken: dict[str, None], needed: list[str]) -> Iterator[str]:
-        """What was made at installation, in directories that are these packages' alone: caches, tables of plug-ins."""
+        """Files that were made at installation, in directories that only these packages have: caches, tables of
+        plug-ins."""
         shared = Counter(path for name in self._packages for path in set(self._list(name)))
         own = Counter(path for name in needed for path in set(self._list(name)))
         for path in taken:

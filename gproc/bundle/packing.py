@@ -212,7 +212,7 @@ class _Packing:
                 continue
             try:
                 self._start(path, Ran(path), program)
-            except GprocError:  # it is not what it was when it was observed; the run that needs it will say so
+            except GprocError:  # it has changed since it was observed; a run that needs it will say so
                 continue
         for path in map(os.fsdecode, (*seen.files, *seen.directories)):
             if not self._is_readable(path):
@@ -390,7 +390,7 @@ class _Packing:
         return real
 
     def _add_links_of(self, path: str) -> None:
-        """The directories of the links by which a path leads to its file: without them nobody finds it."""
+        """The directories of the links by which a path leads to its file: without them the file is not found."""
         walk = self._image.walk(path)
         for link in walk.links if walk is not None else ():
             self._code_dirs.add(link.path.rpartition("/")[0])

@@ -158,7 +158,7 @@ def _headers(image: Image) -> Iterator[bytes]:
 
 
 def _of_sqlite(path: str) -> Iterator[bytes]:
-    import sqlite3  # 5 ms: only who asks for a package needs it
+    import sqlite3  # 5 ms: it is needed only if a package is asked for
     from urllib.parse import quote
 
     # A user who may not write beside a database with a log can read it as it is, without the log.

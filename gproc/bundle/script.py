@@ -41,7 +41,7 @@ def shebang(head: bytes, script: str) -> Shebang | None:
     return None if not interpreter else Shebang(os.fsdecode(interpreter), os.fsdecode(argument.strip(b" \t")))
 
 SHELL: Final = "/bin/sh"
-"""What execvp(3), and every shell, runs a text file by whose first line names no interpreter."""
+"""The shell by which execvp(3), and every shell, runs a text file whose first line names no interpreter."""
 
 _BEHIND_SHELL: Final = re.compile(rb"#![^\n]*/sh\n'''exec' \"?(/[^\"\n ]+)\"? ")
 

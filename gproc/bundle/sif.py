@@ -43,7 +43,7 @@ def root_of(file: IO[bytes], path: str, kept: str) -> str:
     """The directory below `kept` with the root file system of an image.  Raises: BundleError, OSError."""
     offset = primary_partition(file)
     facts = os.fstat(file.fileno())
-    # It names no digest of its own, so its state names it, as make(1) has it.
+    # It names no digest of its own, so its state stands for it, as for make(1).
     said = f"{os.path.realpath(path)}\0{facts.st_dev} {facts.st_ino} {facts.st_size} {facts.st_mtime_ns}"
     place = os.path.join(kept, "sif-" + blake2b(os.fsencode(said), digest_size=32).hexdigest())
     if not os.path.isdir(place):

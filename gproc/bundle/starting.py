@@ -79,7 +79,7 @@ def _read(image: Image, path: str, walk: Walk) -> tuple[elf.Elf | None, bytes]:
 
 
 def _no_interpreter(interpreter: str, named: str, of: str) -> str:
-    """Why a script cannot be run whose interpreter there is none of.  named: the interpreter, for people."""
+    """Why a script cannot be run if its interpreter does not exist.  named: the interpreter, for people."""
     if interpreter.endswith("\r"):
         return (
             f"{of}: its lines end as on Windows, so the interpreter on its #! line would be "

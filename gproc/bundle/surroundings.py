@@ -12,7 +12,7 @@ from gproc.errors import GprocError
 
 
 def working_directory() -> str:
-    """Of this process.  Raises: GprocError if it was removed."""
+    """The working directory of this process.  Raises: GprocError if it was removed."""
     try:
         return os.getcwd()
     except OSError as error:

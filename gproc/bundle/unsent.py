@@ -1,4 +1,4 @@
-"""What a program names and a bundle does not have: nobody should learn it from a failure on a node.
+"""Files that a program names and a bundle does not have, so that a user need not learn it from a failure on a node.
 
 A guess by the strings in the program's own file, as strings(1) shows them: what it makes up at run time is not found.
 """
@@ -20,7 +20,7 @@ SCANNED_BYTES: Final = 256 << 20
 """No more of a program is searched: half a second."""
 
 NAMED_MAX: Final = 1000
-"""So many names are looked up; a program that names more is a list of files."""
+"""The most names that are looked up; a program that names more is a list of files."""
 
 _PATH: Final = re.compile(rb"(?<![\w./%-])/(?:bin|etc|lib\w*|opt|sbin|srv|usr|var|home|root)(?:/[\w.+@-]+)+")
 
@@ -28,13 +28,14 @@ _NODES_OWN: Final = re.compile(
     rb"/(?:etc|var|root|home)/|/usr/(?:local|include|lib/debug|share/(?:zoneinfo|locale))(?:/|$)"
     rb"|/(?:usr/)?bin/(?:sh|env)$|.*/ld-[^/]*\.so[^/]*$|.*/\.\."
 )
-"""The node's own business, or nobody's: configuration, data, time zones, debuggers' files, the shell, loaders."""
+"""Names that are left to the node, or that no program needs: configuration, data, time zones, debuggers' files, the
+shell, loaders."""
 
 
 class Unsent(msgspec.Struct, frozen=True):
     """named: files and directories that are here, and not in the bundle; a directory ends with a slash.
 
-    opens_libraries: the program has dlopen(3), so it may load libraries that nobody can know before.
+    opens_libraries: the program has dlopen(3), so it may load libraries that cannot be known before.
     """
 
     named: tuple[str, ...]

@@ -10,7 +10,8 @@ _NO_FILES: Final = ("PWD", "OLDPWD", "HOME", "_", "XAUTHORITY", "ICEAUTHORITY", 
 
 
 def files_named(environ: Mapping[str, str], cwd: str) -> list[str]:
-    """Those below the working directory or the home, unless they are hidden there, as secrets mostly are.
+    """The files that variables name below the working directory or the home, unless they are hidden there, as secrets
+    mostly are.
 
     Directories are not meant, as of XDG_CACHE_HOME, and no programs of the home: CONDA_EXE is about the caller's shell.
     """

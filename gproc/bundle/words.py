@@ -36,7 +36,7 @@ _AFTER_EQUALS: Final = re.compile(r"(?:--?)?[A-Za-z0-9][\w.-]*=(.+)", re.DOTALL)
 _PREFIX: Final = re.compile(r"[\w+-][\w.+-]*")
 _BESIDE_MAX: Final = 100
 _ENTRIES_MAX: Final = 5000
-"""Of a directory that is looked through for files that begin with a word."""
+"""The limit of a directory that is searched for files that begin with a word."""
 
 _IN_ONE_WORD: Final = re.compile(r"-[A-Za-z][^-=].*", re.DOTALL)
 _OF_LIST: Final = re.compile("[,:]")

@@ -12,7 +12,7 @@ from gproc.wire.job_messages import FaultList, FaultRow
 
 
 def faults_text(socket: str, chosen: NodeSpec | None, *, json: bool) -> str:
-    """Those of the chosen nodes, the oldest first; None: of all.  Raises: GprocError."""
+    """The faults of the chosen nodes, the oldest first; None: of all nodes.  Raises: GprocError."""
     answer = answer_to(socket, lambda session: session.ask_faults())
     assert isinstance(answer, FaultList)
     rows = [row for row in answer.faults if chosen is None or _concerns(row, chosen)]

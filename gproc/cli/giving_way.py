@@ -43,7 +43,7 @@ NEEDS: Final[Mapping[str, Mapping[str, set[str]]]] = {
 """Switches that say more about one of others, without which they mean nothing."""
 
 _OFF: Final = {"on_disconnect": "end", "root": "/"}
-"""By field, the value that asks for nothing, if it is not false, none or empty."""
+"""For each field the value that asks for nothing, if it is not false, none or empty."""
 
 
 def holding(mode: str, defaults: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:

@@ -96,7 +96,7 @@ def _job_name(text: str) -> str:
 
 
 def _signal_number(text: str) -> int:
-    """By number or by name, as kill(1) takes it."""
+    """A signal by number or by name, as kill(1) takes it."""
     import signal  # names and numbers only
 
     if text.isascii() and text.isdigit() and len(text) <= 2:

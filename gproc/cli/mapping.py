@@ -38,7 +38,7 @@ class TaskSink:
         self._log = log
         self._in_order = in_order
         self.name: Callable[[int], str] = str
-        """Of the node of a rank."""
+        """The name of the node of a rank."""
         self._done = 0
 
     @property

@@ -53,7 +53,7 @@ class Page(msgspec.Struct, frozen=True):
 
 _HELP_ROW: Final = Row(("-h", "--help"), "", "Show this page.")
 _LONG_HELP_ROW: Final = Row(("--help",), "", "Show this page.")
-"""Of a mode that has a switch -h of its own."""
+"""The row of a mode that has a switch -h of its own."""
 
 _ROOT_ROWS: Final = (
     _HELP_ROW,

@@ -47,7 +47,7 @@ def labels_of(places: Sequence[Place], naming: Naming, *, coloured: bool) -> lis
 
 
 class AsItComes:
-    """Whole lines, as they come.  label: begin each with its node."""
+    """Show whole lines, as they come.  label: begin each with its node."""
 
     def __init__(self, writing: Writing, *, label: bool, coloured: bool, equal: EqualOutput | None) -> None:
         self._writing = writing

@@ -12,7 +12,7 @@ from gproc.nodespec import Place
 
 
 class Stamped(AsItComes):
-    """Whole lines, as they come.  A line that came in pieces has the time of its last one."""
+    """Show whole lines, as they come.  A line that came in pieces has the time of its last one."""
 
     def __init__(self, writing: Writing, *, label: bool, coloured: bool) -> None:
         super().__init__(writing, label=label, coloured=coloured, equal=None)

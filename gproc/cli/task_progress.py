@@ -28,7 +28,7 @@ class TaskCounts(NamedTuple):
 
 
 class TaskLine(HowFar):
-    """Of a list: how many tasks are done."""
+    """The line of a list: how many tasks are done."""
 
     def __init__(self, counts: Callable[[], TaskCounts]) -> None:
         super().__init__()

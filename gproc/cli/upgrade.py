@@ -89,7 +89,7 @@ class _Upgrade:
         self._results: dict[str, Result] = {}
 
     def run(self, tree: TreeState) -> dict[str, Result]:
-        """By host."""
+        """Upgrade the outdated nodes.  Returns each host's result."""
         rows = _rows(tree)
         # Another upgrade that was killed has left them drained: no other one is at work.
         ours = [
@@ -165,5 +165,5 @@ def _end(signum: int, _: object) -> None:
 
 
 def _rows(tree: TreeState) -> dict[str, NodeState]:
-    """By the name in each certificate."""
+    """The nodes by the name in each certificate."""
     return {row.node.name: row for row in tree.nodes}

@@ -26,7 +26,7 @@ from gproc.request.spec import Action, Request
 from gproc.shown import quoted_text, shown
 
 TRIES: Final = 3
-"""Of one `cp`."""
+"""How often one `cp` is tried."""
 
 
 class Remote(NamedTuple):

@@ -148,7 +148,7 @@ async def _heard(cluster: AsyncCluster) -> AsyncIterator[None]:
 
 
 def rates_of(before: Look | None, after: Look, seconds: float) -> dict[int, float]:
-    """By job, bytes per second of what is on its way, between two looks.  seconds: between them."""
+    """For each job, the bytes per second on their way between two looks.  seconds: between the looks."""
     earlier = {job.number: job.transfer.bytes for job in before.jobs if job.transfer} if before is not None else {}
     return {
         job.number: max(0.0, (job.transfer.bytes - earlier[job.number]) / seconds)

@@ -39,7 +39,7 @@ PATH_PARTS_MAX: Final = 128
 """Directories in one another.  A node holds two descriptors for each while it copies a tree."""
 
 DIRECTORIES_MAX: Final = 1024
-"""Of each list of directories; each of them costs every job some 20 us."""
+"""The limit of each list of directories; each directory costs every job some 20 us."""
 
 PathBytes = Annotated[bytes, msgspec.Meta(max_length=PATH_BYTES_MAX)]
 UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]

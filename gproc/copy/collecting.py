@@ -36,7 +36,7 @@ from gproc.shown import shown
 def collect(path: bytes, to: int, complain: Complain, known: Known) -> None:
     """Write the stream to the descriptor `to`, without the bytes that the caller has.
 
-    Raises: BrokenPipeError if nobody reads it.
+    Raises: BrokenPipeError if it has no reader.
     """
 
     def missed(at: bytes, error: OSError) -> None:

@@ -31,7 +31,8 @@ class Known:
     """The files of one node that its caller has."""
 
     def __init__(self, told: bytes, node: bytes, *, least_bytes: int = KNOWN_BYTES_MIN) -> None:
-        """told: what came on standard input; what is malformed matches nothing.  node: this node's path, as `1/7`.
+        """told: the bytes from standard input; if they are malformed, they match nothing.  node: this node's path, as
+        `1/7`.
 
         least_bytes: smaller files count as not known.
         """
@@ -49,7 +50,7 @@ class Known:
 
 
 def read_known(handle: int, node: bytes) -> Known:
-    """Read all of a descriptor, and keep no more than may be told."""
+    """Read all of a descriptor, and keep no more than a client may tell."""
     told = bytearray()
     while data := os.read(handle, 1 << 16):
         if len(told) < _SALT_BYTES + KNOWN_MAX * _DIGEST_BYTES:
@@ -73,13 +74,14 @@ def told_of(places: Sequence[tuple[bytes, bytes]], top: bytes) -> bytes:
 
 
 def told_of_files(files: Iterable[tuple[bytes, int, int]]) -> bytes:
-    """The same of files by path, size and time, for a node without a path."""
+    """The same for files by path, size and time, for a node without a path."""
     salt = os.urandom(_SALT_BYTES)
     return salt + b"".join(_digest(salt, b"", *file) for file in files)
 
 
 def _files(directory: bytes, top: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Regular files, by their paths from the copy's top.  No link is followed; what cannot be read is not there."""
+    """Regular files, by their paths from the copy's top.  No link is followed; files that cannot be read are left
+    out."""
     start = directory if top == ITSELF else directory + b"/" + top
     try:
         facts = os.stat(start, follow_symlinks=False)

@@ -11,7 +11,7 @@ SMALL_BYTES: Final = 32 << 10
 32 KiB take as long at 1 Gbit/s."""
 
 MEAN_BYTES: Final = 256 << 10
-"""The average size of a pack.  So many bytes are sent again if one small file has changed."""
+"""The average size of a pack.  This many bytes are sent again if one small file has changed."""
 
 HELD_BYTES_MAX: Final = 64 << 20
 """The most bytes of all packs: they stay in memory until they are sent.  Further contents get their own chunks."""
@@ -20,7 +20,7 @@ assert SMALL_BYTES < CHUNK_BYTES
 
 
 class Spot(NamedTuple):
-    """Where a content lies: in which file of the bundle, and how far into it."""
+    """The place of a content: a file of the bundle, and the offset in it."""
 
     pack: bytes
     offset: int

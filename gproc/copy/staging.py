@@ -1,4 +1,5 @@
-"""Where a file or link is made before it appears: a directory of this process alone, beside its final place."""
+"""A directory in which a file or link is made before it appears: it belongs to this process alone, beside the final
+place."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ STAGED: Final = b"new"
 class StagingDirectory:
     """A staging directory in one directory at a time.  It is made when the first file is made there.
 
-    Nobody else can look or reach into it.  So if we chown a name in it, that is the file that we made there.
+    No other user can look or reach into it.  So if we chown a name in it, that is the file that we made there.
     """
 
     def __init__(self) -> None:

@@ -63,7 +63,7 @@ _HEADER: Final = struct.Struct("!IB")
 
 ModeBits = Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
 OFFSET_MAX: Final = 2**63 - 1
-"""Of loff_t: pread(2)."""
+"""The greatest value of loff_t: pread(2)."""
 Size = Annotated[int, msgspec.Meta(ge=0, le=OFFSET_MAX)]
 Length = Annotated[int, msgspec.Meta(ge=1, le=OFFSET_MAX)]
 LinkNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

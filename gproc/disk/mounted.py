@@ -14,7 +14,7 @@ _NOT_FILES: Final = frozenset({
     b"autofs", b"bpf", b"cgroup", b"cgroup2", b"configfs", b"debugfs", b"devpts", b"devtmpfs", b"efivarfs", b"mqueue",
     b"proc", b"pstore", b"securityfs", b"sysfs", b"tracefs",
 })  # fmt: skip
-"""File systems whose content the kernel makes up: it can depend on who reads, and reading can have effects."""
+"""File systems whose content the kernel makes up: it can depend on the reader, and reading can have effects."""
 
 _READ_BYTES: Final = 1 << 16
 
@@ -38,7 +38,7 @@ class Mount(msgspec.Struct, frozen=True):
 
 
 class MountTable:
-    """All mounts, as a tuple that is another one only after a change.  Any thread may ask.
+    """All mounts, as a tuple that stays the same object until something changes.  Any thread may ask.
 
     The kernel tells a reader of mountinfo by poll(2) that something was mounted or unmounted: proc(5).  Asking that
     takes 1 us; reading and parsing takes 100 us for 20 mounts, and a node with containers has hundreds.

@@ -9,8 +9,8 @@ device or a FUSE file system could stop it.  So a file counts as public only if
 - every link on the way, and the file, belongs to one of these two;
 - it is a regular file that everybody may read and its owner alone may change.
 
-What is not public counts as absent.  So a user learns only about files that this user may read, and no other user can
-exchange a file after it was compared.
+A file that is not public counts as absent.  So a user learns only about files that this user may read, and no other
+user can exchange a file after it was compared.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Nearest(NamedTuple):
 
 
 class _Budget:
-    """What one look-up may still spend."""
+    """The directories and links that one look-up may still use."""
 
     def __init__(self) -> None:
         self.links = LINKS_MAX
@@ -78,9 +78,9 @@ class PublicFiles:
         self._top = PublicDirectory(b"", os.open(top or b"/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         self.seen.saw(b"", os.fstat(self._top.handle))
         self._kept: dict[bytes, PublicDirectory] = {}
-        """By real path."""
+        """The directories by real path."""
         self._found: dict[bytes, PublicDirectory] = {}
-        """By the path that was asked for: a bundle has a thousand files in one directory."""
+        """The directories by the path that was asked for: a bundle has a thousand files in one directory."""
 
     def __enter__(self) -> PublicFiles:
         return self
@@ -92,7 +92,7 @@ class PublicFiles:
         os.close(self._top.handle)
 
     def status(self, path: bytes) -> os.stat_result | None:
-        """Of the file or link at `path`, if its directory is public."""
+        """The status of the file or link at `path`, if its directory is public."""
         parent, _, name = path.rpartition(b"/")
         place = self.directory(parent)
         if place is None:
@@ -174,7 +174,7 @@ class PublicFiles:
         return handle, found
 
     def _target(self, place: PublicDirectory, name: bytes) -> bytes | None:
-        """None if this is no link, or one of a user who is not trusted."""
+        """None if this is no link, or the link of a user who is not trusted."""
         try:
             if self._look(place, name).st_uid not in self._trusted:
                 return None

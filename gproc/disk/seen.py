@@ -17,7 +17,8 @@ Brief = tuple[int, int, int, int] | None
 
 
 def brief(found: os.stat_result | None) -> Brief:
-    """What changes if the name leads to another inode or to none, or if that one's content, mode or owner changes.
+    """A value that changes if the name leads to another inode or to none, or if the inode's content, mode or owner
+    changes.
 
     Of a directory only what its own inode says: its ctime changes with every name in it.
     """

@@ -12,16 +12,16 @@ def bind_with_mode(listener: socket.socket, path: str, mode: int) -> os.stat_res
     """Bind at a path that is not there; the entry never has more of the mode than this, and in the end all of it.
 
     Not by umask(2): that is of the whole process, and a thread that makes a file or a directory meanwhile would get a
-    mode that nobody chose.  Returns lstat(2) of the entry.  Raises: OSError.
+    wrong mode.  Returns lstat(2) of the entry.  Raises: OSError.
     """
     os.fchmod(listener.fileno(), mode)  # Linux makes the entry with the mode of the socket, less the umask
     listener.bind(path)
     try:
-        # By a handle: if somebody has removed the entry already, the path may lead elsewhere.
+        # By a handle: if the entry was removed already, the path may lead elsewhere.
         handle = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         with contextlib.suppress(OSError):
-            os.unlink(path)  # else it stays, and nobody listens there
+            os.unlink(path)  # otherwise it would stay, without a listener
         raise
     try:
         found = os.fstat(handle)

@@ -73,7 +73,7 @@ def _entered(part: bytes, here: int, uid: int, gid: int, shown: str) -> int:
 def copy_tree(source: bytes, at: bytes) -> None:
     """Copy what is below the directory `source` into the directory `at`: owners (as root), modes, links, times.
 
-    Neither `source` nor `at` may be a link.  Nobody but this process may reach `at` before this returns.
+    Neither `source` nor `at` may be a link.  Only this process may reach `at` before this returns.
     """
     reader = os.open(source, _DIRECTORY)
     try:
@@ -166,7 +166,7 @@ def _copy_bytes(reader: int, writer: int, size_bytes: int) -> None:
 
 
 def remove_tree(path: bytes, most: int | None = None) -> bool:
-    """Remove `path` and what is below it.  What cannot be removed stays, and what is mounted below it too.
+    """Remove `path` and all below it.  Entries that cannot be removed stay, and so does what is mounted below it.
 
     most: how many entries to look at; None: all.  Returns False if there are more.
     """

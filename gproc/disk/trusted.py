@@ -1,11 +1,12 @@
 """Whether other users can change what a path leads to.
 
-A daemon names files in its directories by path.  Who can rename an entry of such a directory, or of one above it, or
-the link by which it is reached, can give the daemon other files than it has made: jobs of root would execute them.
+A daemon names files in its directories by path.  A user who can rename an entry of such a directory, or of one above
+it, or the link by which it is reached, can give the daemon other files than it has made: jobs of root would execute
+them.
 
-So of a process of root every directory on the way must belong to root, and others may write to it only if it is
+So for a process of root, every directory on the way must belong to root, and others may write to it only if it is
 sticky, as /tmp is; every link must belong to root.  A process of another user can lose only what is that user's: its
-directory must belong to that user or to root.  / does not count: who owns it needs no such way.
+directory must belong to that user or to root.  / does not count: its owner needs no such way.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def why_untrusted(path: str | bytes) -> str:
             found = os.lstat(entry)
             target = os.readlink(entry) if stat.S_ISLNK(found.st_mode) else None
         except OSError:
-            return ""  # whoever uses it says what is wrong
+            return ""  # the code that uses it says what is wrong
         if found.st_uid not in trusted:
             return f"{_kind(found)}{os.fsdecode(entry)} belongs to {user_name(found.st_uid)}"
         if target is not None:
@@ -80,7 +81,7 @@ def leads_nowhere(path: str) -> bool:
 
 
 def make_directories(path: str | bytes, mode: int) -> None:
-    """As os.makedirs(), whatever the umask: nobody else may write to those that are made above it.
+    """As os.makedirs(), whatever the umask: no other user may write to the directories that are made above it.
 
     Raises: OSError.
     """
@@ -118,7 +119,8 @@ def _of_end(place: bytes) -> str:
 def _trusted() -> frozenset[int]:
     """Users who may do more than we can, seen from here.
 
-    In a user namespace nobody knows whose the machine's own directories are: real root's are shown as another user's.
+    In a user namespace the owners of the machine's own directories are unknown: real root's are shown as another
+    user's.
     """
     try:
         with open("/proc/self/uid_map", "rb") as file:

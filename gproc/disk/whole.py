@@ -20,7 +20,7 @@ def written_whole(path: str, mode: int | None = None) -> Iterator[BinaryIO]:
     """A file for the block to write, which is at `path` when the block has ended, and not at all if it fails.
 
     mode: its file is never open to others before it has this, whatever the umask, and is whole even if the power fails;
-    None: it is as the umask has new files.  To a device or a pipe the bytes go as they come.
+    None: it is as the umask has new files.  The bytes go to a device or a pipe as they come.
 
     Raises: OSError, a BrokenPipeError too; PermissionError if others must not read it, and a pipe of theirs is there;
     and whatever the block raises.

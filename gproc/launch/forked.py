@@ -50,7 +50,7 @@ class ForkedLauncher(Launcher):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_exit: dict[int, Callable[[JobEnd], None]] = {}
         self._finding: dict[int, list[asyncio.Future[int]]] = {}
-        """Who waits for the pid of a job's first process, by the job's number."""
+        """The callbacks that wait for the pid of a job's first process, by the job's number."""
         self._outgoing: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._lost = False
         self.abilities = abilities
@@ -237,7 +237,7 @@ class ForkedLauncher(Launcher):
             elif isinstance(outcome, FirstFound):
                 self._found(outcome)
             elif outcome.view and self._child:
-                # Of one that was executed: as in `forked`.
+                # An executed launcher has forked the real one, as in `fork`: reap the first.
                 os.waitpid(self._child, 0)
                 self._child = 0
         if not alive:

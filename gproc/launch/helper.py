@@ -81,7 +81,7 @@ class Helper:
         """holds: whether the reports come by a socket, because a handle comes too."""
         self.pid = pid
         self.directory = -1
-        """A handle for the directory in which the program began; -1 if there is none, or somebody has taken it."""
+        """A handle for the directory in which the program began; -1 if there is none, or if it was taken."""
         self._holds = holds
         self._orders = orders
         self._reports = reports
@@ -106,7 +106,7 @@ class Helper:
             if not self._holds:
                 self._unheard += _reports(os.read(self._reports, _REPORTS_BYTES_MAX))
                 return
-            # What comes with a descriptor is not read together with what follows it: unix(7).
+            # Bytes that come with a descriptor are not read together with bytes behind them: unix(7).
             while told := self._received():
                 self._unheard += _reports(told)
 

@@ -100,8 +100,8 @@ class Launcher(ABC):
         """Do what `Process.first` says."""
 
     def prolong(self, until_s: float) -> None:  # noqa: B027 - a launcher in Python does not know of leases
-        """The slave's lease lasts until then, of CLOCK_BOOTTIME.  Jobs end by themselves if nobody prolongs it, so a
-        slave that stands still keeps no program alive."""
+        """The slave's lease lasts until then, of CLOCK_BOOTTIME.  Jobs end by themselves if the lease is not prolonged,
+        so a slave that stands still keeps no program alive."""
 
     @abstractmethod
     def close(self) -> None:

@@ -45,7 +45,7 @@ _TAKE_TERMINAL: Final = (
 opened by this path: the node's /dev/pts may be mounted elsewhere here, and fd/0 is closed first."""
 
 HELD: Final = b"d"
-"""What comes with the handle of a job's directory."""
+"""The byte that comes with the handle of a job's directory."""
 
 _MESSAGE_CHARACTERS: Final = 500
 """The most bytes of a path in a message.  A path may be longer, but a report must fit into one write to a pipe."""
@@ -93,7 +93,8 @@ def release_stdio() -> None:
 def own_ipc() -> None:
     """Give the job its own System V shared memory, semaphores and queues: an ipc_namespaces(7) that ends with it.
 
-    Without one, they stay until somebody removes them, and cannot be told from those of the same user's other programs.
+    Without one, they stay until they are removed by hand, and cannot be told from those of the same user's other
+    programs.
     """
     with suppress(OSError):  # a kernel without this kind of namespace; or a plain node whose slave is not root
         kernel.unshare(kernel.CLONE_NEWIPC)
@@ -113,7 +114,8 @@ def join(group: Group) -> None:
 def _die_first() -> None:
     """Raise the oom_score_adj, proc(5), of this process and of every process that it starts."""
     if os.geteuid() != 0:
-        # Files in /proc belong to root if a process is not dumpable.  All here is one user's, so nobody gains by this.
+        # Files in /proc belong to root if a process is not dumpable.  All here is one user's, so no other user gains by
+        # this.
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
     try:
         with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
@@ -183,7 +185,7 @@ def become(start: Start) -> None:
     It has none of the slave's keys either: a session keyring is inherited, and a process that has it can read its keys.
     """
     with stage("identity"):
-        # This comes before the uid changes, because a user may have used up the own share of keys.
+        # This comes before the uid changes, because the user may have used up the quota of keys.
         kernel.new_session_keyring()
         if os.geteuid() == 0:
             if (start.caller.uid, start.caller.gid) != (0, 0) or start.caller.groups != tuple(os.getgroups()):

@@ -1,4 +1,5 @@
-"""So many at once, and one more each time that a while has passed: a bound on what one neighbour causes.  Pure."""
+"""A bound on what one neighbour causes: a number at once, and then one more each time that a while has passed.
+Pure."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Link(asyncio.BufferedProtocol):
 
         room: for frames that come; None if they may take as much as they need.  traffic: where its bytes are counted.
         welcomed: whether the peer, which opens a channel, has been sent our preface already.
-        shift: of its user, who may have so much of the event loop; None: as much as it takes.
+        shift: the share of the event loop that its user may have; None: as much as it takes.
         """
         self.receiver = receiver
         self._traffic = Traffic() if traffic is None else traffic
@@ -151,7 +151,7 @@ class Link(asyncio.BufferedProtocol):
             self.receiver.on_fault(self, str(error))
 
     def _deliver_in_shift(self, count: int, shift: Shift, *, its_turn: bool) -> None:
-        """Of what is here, with so many more bytes, deliver what its user has time for; the rest waits.
+        """Deliver as many of the bytes that are here, with `count` more, as its user has time for; the rest waits.
 
         its_turn: it has waited, and gets one frame delivered in any case.
         """

@@ -18,7 +18,7 @@ from gproc.trust.endpoint import Endpoint
 from gproc.trust.tls import ExpectedParent
 
 SHOWN_MAX: Final = 100
-"""Characters of an address that is none."""
+"""Characters of a malformed address that a message shows."""
 
 
 async def open_link(

@@ -1,4 +1,4 @@
-"""A listening socket whose connections come in by turns: nobody outside can use up this process's descriptors."""
+"""A listening socket whose connections come in by turns: no peer can use up this process's descriptors."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ OUT_OF_DESCRIPTORS_S: Final = 0.5
 class Door(Generic[K]):
     """Accepts connections, and calls `visit` for each that may come in.  It stays in until `visit` returns.
 
-    known_as: the key of a connection: its user or host.  refused: called with the key and the reason.
-    hurry_s: a visit that lasts longer is cancelled if another connection waits for its place; None: it never is.
-    trusted: keys that may take all places.  welcome: what each is sent at once, also if it has to wait.
-    farewell: what those are sent that may not even wait.
+    known_as: the key of a connection: its user or host.  refused: called with the key and the reason.  hurry_s: a visit
+    that lasts longer is cancelled if another connection waits for its place; None: it never is.  trusted: keys that may
+    take all places.  welcome: sent to each at once, also if it has to wait.  farewell: sent to connections that may not
+    even wait.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Door(Generic[K]):
         self._loop = asyncio.get_running_loop()
         self._listeners: list[socket.socket] = []
         self._visits: dict[asyncio.Task[None], tuple[float, K]] = {}
-        """Since when each lasts, and its key; the longest first."""
+        """The time since when each visit lasts, and its key; the longest first."""
         self._hurrying: asyncio.TimerHandle | None = None
 
     @property
@@ -61,7 +61,7 @@ class Door(Generic[K]):
         self._loop.add_reader(listener, self._accept, listener)
 
     def shut(self, listener: socket.socket) -> None:
-        """Accept nothing more at this one; who has come stays."""
+        """Accept nothing more at this socket; connections that have come stay."""
         self._listeners.remove(listener)
         self._loop.remove_reader(listener)
         listener.close()
@@ -105,7 +105,7 @@ class Door(Generic[K]):
             if self._welcome:
                 connection.send(self._welcome)
         except OSError:
-            # It may have told its user that we do not answer.  So what it asked for is not done.
+            # The client may have told its user that we do not answer.  So do not do what it asked for.
             connection.close()
             self._refused(key, "closed the connection before it was answered")
             return
@@ -138,7 +138,7 @@ class Door(Generic[K]):
             self._let_in(following[1], following[0])
 
     def _hurry(self) -> None:
-        """See to it that the visit that lasts longest ends in time, of those for whose place somebody waits."""
+        """End the longest visit in time, among the visits for whose place another connection waits."""
         if self._hurry_s is None or self._hurrying is not None:
             return
         pressed = [since_s for since_s, key in self._visits.values() if self._turns.is_pressed(key)]
@@ -152,5 +152,5 @@ class Door(Generic[K]):
         for task, (since_s, key) in list(self._visits.items()):
             if since_s <= late_s and self._turns.is_pressed(key):
                 task.cancel()
-        # Those that were cancelled leave in the next turn of the event loop.
+        # Cancelled visits leave in the next turn of the event loop.
         self._loop.call_soon(self._hurry)

@@ -24,7 +24,7 @@ SILENCE_S: Final = 4.0
 another way at once, because that costs nothing; what runs on it is lost much later, when its lease ends."""
 
 LATE_S: Final = 1.0
-"""A process that was itself so late for a beat does not judge others by their silence: it may have slept."""
+"""A process that was this late for a beat itself does not call others silent: it may have slept."""
 
 BEATS: Final = 8
 """Beats per link timeout while jobs run.  The kernel notices a cut by the first beat after it."""

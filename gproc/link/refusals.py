@@ -1,8 +1,8 @@
 """Decides which refusals get a line in the log.  Pure.
 
 A slave that is refused dials again, for hours: an id that is taken, or a certificate of another cluster, stays wrong
-until a person changes it.  The first refusal is logged, and then the tenth, the hundredth, the thousandth.  And an
-attacker can have a new reason for each: so each host or user has only so many lines, and all together have.
+until a person changes it.  The first refusal is logged, and then the tenth, the hundredth, the thousandth.  An attacker
+can make up a new reason for each refusal.  So the lines of each host or user are bounded, and those of all together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ REMEMBERED_MAX: Final = 1000
 
 LINES_OF_HOST: Final = 200
 LINES: Final = 1000
-"""Lines at once, of one host or user and of all: a rack that was set up wrongly can say so."""
+"""Lines at once, of one host or user and of all: enough for a rack that was set up wrongly."""
 
 LINE_OF_HOST_S: Final = 5.0
 LINE_S: Final = 1.0

@@ -1,6 +1,6 @@
-"""How the descriptors of a master or slave are divided among those who connect to it.
+"""How the descriptors of a master or slave are divided among its connections.
 
-    1/16 + 1/8   connections at the command port that have not said yet who they are, and those that wait for that
+    1/16 + 1/8   connections at the command port that have not identified themselves yet, and those that wait
     9/16         connections of nodes
     1/16 + 1/16  clients at the master's Unix socket, and those that wait
     1/8          jobs, the store, and what the process itself needs
@@ -28,11 +28,12 @@ CLIENTS_OF_USER_MAX: Final = 256
 
 
 OPEN_FILES_MIN: Final = 64
-"""With fewer there is no place for a single command of a user (1/64), with fewer than 32 none for a node that comes."""
+"""With fewer descriptors there is no place for a single command of a user (1/64), with fewer than 32 none for a node
+that comes."""
 
 
 def warn_if_few() -> None:
-    """Say at the start that there will be no place, because who is turned away then is told nothing."""
+    """Say at the start that there will be no place, because a connection that is turned away then is told nothing."""
     if (files := _open_files()) < OPEN_FILES_MIN:
         log.warning(
             "ulimit -Hn allows %d open files, and with fewer than %d connections are closed without a word: raise it "
@@ -45,7 +46,7 @@ def _open_files() -> int:
 
 
 def newcomers() -> Places:
-    """Connections at the command port that have not said yet who they are, by host."""
+    """Connections at the command port that have not identified themselves yet, by host."""
     files = _open_files()
     together = min(NEWCOMERS_MAX, files // 16)
     return Places(min(NEWCOMERS_OF_HOST_MAX, together // 2), together, files // 16, files // 8)

@@ -2,8 +2,8 @@
 between.
 
 64 KiB of small requests, read at once, can be seconds of work.  A user may have hundreds of connections that all bring
-so many.  So a user has one shift in each turn of the event loop, however many connections that are; what is left over
-waits in its buffer, and its connection is not read meanwhile.  A connection that has waited gets one request served in
+as many.  So a user has one shift in each turn of the event loop, for all connections together.  What is left over waits
+in its buffer, and its connection is not read meanwhile.  A connection that has waited gets one request served in
 any case.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 SHIFT_S: Final = 0.005
-"""One twentieth of what a person notices; of two users who do this each gets half of the processor."""
+"""Seconds: one twentieth of what a person notices.  If two users do this, each gets half of the processor."""
 
 
 class Shift:

@@ -1,7 +1,7 @@
 """Decides which connection may come in, which waits for its turn, and which is sent away.  Pure.
 
-Whoever connects is known by a key: a user at the master's Unix socket, a host at a command port.  Nobody can take all
-places, and who fills the own share keeps nobody else waiting: the turns go round the keys.
+Each connection has a key: a user at the master's Unix socket, a host at a command port.  No key can take all places,
+and a key that fills its own share keeps no other waiting: the turns go round the keys.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Turns(Generic[K, V]):
         return bool(self._waiting)
 
     def is_pressed(self, key: K) -> bool:
-        """Whether somebody waits for just such a place as one of this key has."""
+        """Whether another connection waits for such a place as one of this key has."""
         return key in self._waiting or (self.any_wait and self._all >= self.places.all)
 
     def arrive(self, key: K, visitor: V) -> Verdict:
@@ -79,7 +79,7 @@ class Turns(Generic[K, V]):
         return None
 
     def empty(self) -> list[V]:
-        """Nobody waits any more.  Returns those who did."""
+        """Let nothing wait any more.  Returns the connections that did."""
         waiting = [visitor for queue in self._waiting.values() for visitor in queue]
         self._waiting.clear()
         self._waiting_all = 0

@@ -78,7 +78,7 @@ class Slurm:
         return environ.get("SLURM_LAUNCH_NODE_IPADDR") or environ.get("SLURM_SUBMIT_HOST") or self.nodes[0]
 
     def _own_address(self) -> str:
-        """Of this machine, as the nodes see it: on the way to one that is another machine, if there is one."""
+        """This machine's address as the nodes see it: that on the way to a node on another machine, if there is one."""
         own = ""
         for name in self.nodes:
             there, here = _way_to(name)

@@ -16,7 +16,7 @@ from gproc.errors import UsageError
 from gproc.shown import quoted_text
 
 HOSTS_MAX: Final = 100_000
-"""That one list or one range of a locale's nodes has; an absurd range fails before it fills the memory."""
+"""The most hosts of one list, or of one range of a locale's nodes: an absurd range fails before it fills the memory."""
 
 _RANGE: Final = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.@:%-]+")

@@ -1,4 +1,4 @@
-"""Host names: what is one, and many of them folded as ClusterShell's NodeSet reads them: kn[1-20].  Pure."""
+"""Host names: which texts are one, and many of them folded as ClusterShell's NodeSet reads them: kn[1-20].  Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from gproc.boxes import Box, merged
 
 NAME_CHARACTERS_MAX: Final = 253
-"""Of a DNS name: RFC 1035."""
+"""The limit of a DNS name: RFC 1035."""
 
 DIGITS_MAX: Final = 18
 """A longer number in a name is only text."""

@@ -20,12 +20,12 @@ _SAID_OF_NODES: Final = re.compile(r"\b(drained|not connected): (=?[1-9][0-9]*(?
 
 
 def is_plain(text: str) -> bool:
-    """Whether NODES has only characters of paths, so that nobody need be asked what it means."""
+    """Whether NODES has only characters of paths, so that the master need not be asked what it means."""
     return _OF_PATHS.issuperset(text)
 
 
 class Naming:
-    """By their places.  unknown: the hosts that were named and that nobody knows."""
+    """Nodes are called by their places.  unknown: the hosts that were named and are not known."""
 
     unknown: tuple[str, ...] = ()
 
@@ -41,11 +41,12 @@ class Naming:
         return fold(places)
 
     def refold(self, nodes: str) -> str:
-        """The same of nodes that the master has folded."""
+        """The same for nodes that the master has folded."""
         return nodes
 
     def missing(self, nodes: str) -> str:
-        """Of the nodes that were named and are not connected.  nodes: those that the master knows of, folded."""
+        """The same for the nodes that were named and are not connected.  nodes: those that the master knows of,
+        folded."""
         return nodes
 
     @property
@@ -60,7 +61,7 @@ PLACES: Final = Naming()
 class MeantNodes(msgspec.Struct, frozen=True):
     """What NODES and --exclude mean, as paths of places.  naming: how these nodes are called.
 
-    nobodys: the hosts among those to be left out that nobody knows.
+    nobodys: unknown hosts among those to be left out.
     """
 
     nodes: str
@@ -69,13 +70,13 @@ class MeantNodes(msgspec.Struct, frozen=True):
     nobodys: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raises: UsageError if hosts were named that nobody knows, for a verb that has no nodes to miss."""
+        """Raises: UsageError if unknown hosts were named, for a verb that has no nodes to miss."""
         if self.naming.unknown:
             raise UsageError(nobody_is(self.naming.missing("")))
 
 
 ALL_NODES: Final = MeantNodes("")
-"""Of a job: all of its nodes."""
+"""All nodes of a job."""
 
 
 def retold(text: str, naming: Naming) -> str:
@@ -88,7 +89,7 @@ def nobody_is(hosts: str) -> str:
 
 
 class HostNames(Naming):
-    """By their hosts.  Nodes of which no host name is known here are called by their places."""
+    """Nodes are called by their hosts.  A node whose host name is not known here is called by its place."""
 
     def __init__(
         self, hosts: Mapping[Path, str], unknown: tuple[str, ...] = (), gone: frozenset[str] = frozenset()

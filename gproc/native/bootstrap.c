@@ -18,7 +18,7 @@
 #define PATH_ROOM 4096u
 #define STATUS_FAILED 1
 #define STATUS_SLAVES 3 /* start/script.py has the same */
-#ifndef LOCK_EXCLUSIVE   /* a test has a lock that keeps nobody away, as on a file server */
+#ifndef LOCK_EXCLUSIVE   /* a test has a lock without effect, as on a file server */
 #define LOCK_EXCLUSIVE 2 /* LOCK_EX, LOCK_UN of flock(2) */
 #endif
 #define LOCK_AT_ONCE 4 /* LOCK_NB */
@@ -111,7 +111,7 @@ static uint64_t brought(int directory, const char *name) {
     return found.stx_size;
 }
 
-/* Wait until nobody else brings a runtime here; it is a sign of life if more of that has come. */
+/* Wait until no other process brings a runtime here; more bytes of that runtime are a sign of life. */
 static long lock_against_others(int directory, const char *name) {
     struct moment tick = {0, 20000000};
     uint64_t before = 0;
@@ -221,7 +221,7 @@ int bootstrap_run(const char *path, char **environment) {
     uint64_t of_writing = SIGNAL_BIT(SIGPIPE) | SIGNAL_BIT(SIGXFSZ); /* then write(2) fails instead */
     int directory = open_own(path);
     bool serves = false;
-    /* Without a front end there is nobody to answer to; what was begun is still to be ended. */
+    /* Without a front end there is no reader for answers; what was begun must still be ended. */
     SYS4(rt_sigprocmask, SIG_BLOCK, &of_writing, NULL, sizeof of_writing);
     bool good = directory >= 0 && read_header();
     if (good) {

@@ -3,7 +3,7 @@
  * DIRECTORY is ours, and this program lies in it.  On standard input, all numbers little-endian:
  *
  *     header   "gpb1", u32 length of the words, u64 length of the archive, u32 length of the secret, u32 flags,
- *              32 bytes: SHA-256 of the archive, 16 bytes: the token of those who may get the archive from here
+ *              32 bytes: SHA-256 of the archive, 16 bytes: the token of nodes that may get the archive from here
  *     words    texts, each with its NUL: the slave's name, then what follows `gproc` on its command line
  *     orders   one after each answer "need OFFSET PORT WHY": where the rest of the archive comes from, supply.h.  Behind
  *              the order GIVE comes the rest itself: gzip of tar, runtime/archive.py

@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 HELPER = HERE / "gproc-helper"
 
 MACHINES = ("x86_64", "aarch64")
-"""Those that sys.c knows."""
+"""The machines that sys.c knows."""
 
 WARNINGS = (
     "-std=c11", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wstrict-prototypes",
@@ -51,7 +51,7 @@ OPTIONAL = (
     "-fstack-clash-protection",
 )  # fmt: skip
 """What one compiler or machine has and another has not.  Without -fno-tree-slp-vectorize gcc makes a constant of two
-addresses, which somebody would have to relocate."""
+addresses, which would have to be relocated."""
 
 ZIG = (*(flag for flag in FREESTANDING if flag != "-static-pie"), "-static", "-pie", "-fno-sanitize=undefined")
 """zig does not know -static-pie; its UBSan, on unless it is turned off, needs a runtime."""
@@ -219,7 +219,7 @@ def _named(compiler: Sequence[str]) -> str:
 
 
 def needs_relocation(file: Path) -> bool:
-    """Whether an ELF file (64 bits, little-endian) has addresses in it that somebody must correct: elf(5)."""
+    """Whether an ELF file (64 bits, little-endian) has addresses in it that must be relocated: elf(5)."""
     program = file.read_bytes()
     at, size, count = struct.unpack_from("<Q14xHH", program, 32)
     for index in range(count):
@@ -236,7 +236,7 @@ _RELOCATIONS: Final = (8, 18, 35)
 
 
 def _known(compiler: list[str], flags: Sequence[str]) -> list[str]:
-    """Those of `flags` that this compiler takes; the guard only whole, and not by zig, which wants a libc for it."""
+    """The flags that this compiler takes; the guard only whole, and not by zig, which wants a libc for it."""
     taken = [flag for flag in flags if _takes(compiler, flag)]
     if "ziglang" in compiler or (platform.machine() == "x86_64" and "-mstack-protector-guard=global" not in taken):
         # x86 has its guard in the thread's own block, which only a libc makes.

@@ -1,4 +1,4 @@
-/* Whose rights a process has: the slave's at first, then fewer at every step, at last the job's user's. */
+/* The rights of a process: the slave's at first, then fewer at every step, and at last those of the job's user. */
 #ifndef GPROC_IDENTITY_H
 #define GPROC_IDENTITY_H
 

@@ -135,7 +135,7 @@ static bool make_root(void) {
     if (root_parent < 0) {
         return false;
     }
-    /* Closed to its user until it is whole: what lies in it, nobody exchanges while we, as root, work in it. */
+    /* Closed to its user until it is whole: the user must not exchange entries while we, as root, work in it. */
     long result = SYS3(mkdirat, root_parent, plan.root_name, 0700);
     if (result != 0) {
         close_quietly(root_parent);

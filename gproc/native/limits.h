@@ -10,7 +10,7 @@ bool limits_score(const struct plan *plan);
 /* With the slave's rights: enter the cgroups. */
 bool limits_join(const struct plan *plan);
 
-/* With the user's rights, so that nobody takes by `nice` what the kernel would refuse him. */
+/* With the user's rights, so that no user gets by `nice` what the kernel would refuse that user. */
 bool limits_apply(const struct plan *plan);
 
 #endif

@@ -109,7 +109,7 @@ int open_trusted(const char *path) {
     }
     long result = SYS5(statx, opened, "", AT_EMPTY_PATH, STATX_UID, &found);
     uint32_t own = (uint32_t)SYS0(geteuid);
-    /* In a user namespace root is one of those who are not mapped; root/binroot.py told them apart before. */
+    /* In a user namespace root is one of the users that are not mapped; root/binroot.py told them apart before. */
     bool trusted = result == 0 && (found.stx_uid == own || (own != 0 && found.stx_uid == OVERFLOW_UID));
     if (!trusted) {
         static char words[40] = "it belongs to user ";

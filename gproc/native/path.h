@@ -15,8 +15,8 @@ int open_without_links(const char *path);
 /* The same, but links are followed: for what the administrator configured.  Below 0: the negated errno. */
 int open_directory(const char *path);
 
-/* The same, but the last part may be no link, and the directory must belong to root or to us: nobody else can put
- * something into it or exchange it. */
+/* The same, but the last part may be no link, and the directory must belong to root or to us: no other user
+ * can put something into it or exchange it. */
 int open_trusted(const char *path);
 
 /* A handle for what `name` is below `directory`, of any type; no link is followed and no step leads out. */

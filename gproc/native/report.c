@@ -15,7 +15,7 @@ struct report {
 
 static void tell(struct report *report, size_t texts_bytes) {
     report->texts_bytes = (uint32_t)texts_bytes;
-    /* If the slave is gone nobody misses it: SIGPIPE is held back like all signals. */
+    /* If the slave is gone, the report is not missed: SIGPIPE is held back like all signals. */
     SYS3(write, REPORT_DESCRIPTOR, report, offsetof(struct report, texts) + texts_bytes);
 }
 

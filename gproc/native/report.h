@@ -39,7 +39,7 @@ void report_failed(void);
 /* Read one order; less than its size if the slave is gone. */
 long report_next_order(struct order *order);
 
-/* Whether nobody would hear a report any more. */
+/* Whether reports have no reader any more. */
 bool report_slave_gone(void);
 
 #endif

@@ -208,7 +208,7 @@ static void remove_unused(int directory, const struct found *wanted, bool helper
             SYS3(unlinkat, directory, each->name, 0);
             continue;
         }
-        doing("removes a runtime that nobody uses");
+        doing("removes an unused runtime");
         /* Under the other name first: what has a runtime's name is whole. */
         unfinished_remove(directory);
         if (SYS5(renameat2, directory, each->name, directory, unfinished(), 0) == 0) {
@@ -220,7 +220,7 @@ static void remove_unused(int directory, const struct found *wanted, bool helper
 /* own: the name of the helper that we are; "" if we are none of the directory. */
 static void prune(int directory, int processes, const char *wanted, const char *own) {
     count = helper_count = 0;
-    /* One other may stay, whoever uses it. */
+    /* One other may stay, whether or not it is used. */
     if (!for_names(directory, note_found) ||
         (count - helper_count < (find(wanted) == NULL ? 2 : 3) && helper_count < 3)) {
         return;

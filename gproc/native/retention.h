@@ -12,8 +12,8 @@
 
 #include "sys.h"
 
-/* Note that the runtime `wanted` is used now, and remove those that nobody uses, but for the one that was used last if no
- * other is in use.  The caller keeps other bootstraps of this machine away.  What cannot be known stays. */
+/* Note that the runtime `wanted` is used now, and remove unused ones; but if no other is in use, the last used one stays.
+ * The caller keeps other bootstraps of this machine away.  If it is not known whether one is in use, it stays. */
 void retention_prune(int directory, const char *wanted);
 
 /* Hold the runtime of that name until we end. */

@@ -99,7 +99,7 @@ static void attend(struct guest *guest, short can, const struct archive *archive
     }
 }
 
-/* Where the next guest can be admitted: for one who has said nothing yet, if need be, for that may be a stranger. */
+/* The place of the next guest: if all are taken, that of one that has said nothing yet, which may be a stranger. */
 static struct guest *place_for_one(void) {
     struct guest *place = NULL;
     for (uint32_t index = 0; index < GUESTS_MAX; index++) {
@@ -114,7 +114,7 @@ static struct guest *place_for_one(void) {
     return place;
 }
 
-/* Whether somebody knocks, when the next thing can be done. */
+/* Wait until something can be done.  Returns whether a new guest connects. */
 static bool await(int listener, struct archive *archive, struct pollfd files[FILES]) {
     struct moment tick = {1, 0};
     for (uint32_t index = 0; index < GUESTS_MAX; index++) {

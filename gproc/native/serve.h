@@ -1,12 +1,11 @@
 /* A runtime's archive for other nodes, as long as the front end wants: by a process of its own, which has nothing else.
  *
  * They get it while it comes, so that the front end sends it once, and all have it hardly later than the first.  So bytes
- * are given that nobody has checked, also those that an earlier run left here: each guest checks by the digest whether it
- * got the right ones.
+ * are given unchecked, also those that an earlier run left here: each guest checks them by the digest.
  *
- * Anybody in the network may connect.  Who does not say the token within seconds, or before somebody else comes and there
- * is no place, is cut off, so that there are only a few connections at a time, for a bounded time; what they could get is
- * public, and is read from a descriptor.
+ * Any process in the network may connect.  A connection is cut if it does not say the token within seconds, or before
+ * another one needs its place.  So there are only a few connections at a time, for a bounded time.  What they could get
+ * is public, and is read from a descriptor.
  */
 #ifndef GPROC_SERVE_H
 #define GPROC_SERVE_H

@@ -16,7 +16,7 @@ static struct {
     int directory, part; /* part below 0: the disk is full, or the file cannot be made */
     int guest_of;        /* the connection to another node; below 0: none */
     bool giving;         /* the rest comes on standard input */
-    bool gone;           /* nobody is there who could give the rest */
+    bool gone;           /* no process is there that could give the rest */
     bool doubtful;
     char part_name[PART_NAME_BYTES + 1];
     struct archive wanted;
@@ -90,7 +90,7 @@ bool is_part_of_another(const char *name) {
     return is_part(name) && !is_of_this_machine(name);
 }
 
-/* Nobody resumes what another version left.  Who would is kept out by the lock that we hold. */
+/* No process resumes what another version left: the lock that we hold keeps it out. */
 static void remove_other_parts(void) {
     struct entries entries = {.directory = (int)SYS4(openat, now.directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)};
     const char *name;

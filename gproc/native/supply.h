@@ -1,8 +1,8 @@
 /* The bytes of a runtime's archive, in order: from what an earlier run left, from the front end, or from another node.
  *
  * What comes is kept in a file beside the runtime, so that a run that was interrupted is resumed.  A supply that ends too
- * early costs nothing: the front end is told how far we are, and says from where the rest comes.  The bytes are nobody's
- * secret; that they are the right ones is known at the end, by their digest.
+ * early costs nothing: the front end is told how far we are, and says from where the rest comes.  The bytes are no
+ * secret; their digest shows at the end whether they are the right ones.
  */
 #ifndef GPROC_SUPPLY_H
 #define GPROC_SUPPLY_H
@@ -25,8 +25,8 @@ void part_name(char part[PART_NAME_BYTES + 1], const char *name);
 bool is_part_of_another(const char *name);
 
 /* The front end's word for where the rest comes from.  It follows each answer "need OFFSET PORT WHY".  GIVE: bytes follow
- * from `offset` to the end of the archive; those before the place that we are at are skipped, so that who cannot listen
- * sends all. */
+ * from `offset` to the end of the archive; those before the place that we are at are skipped, so a sender that cannot
+ * listen sends all. */
 struct order {
     uint32_t kind, offset;
     uint16_t port, unused;

@@ -33,7 +33,7 @@
 #include <linux/fs.h>
 #endif
 
-/* All of it is one program: nothing is looked up in a table of addresses, which nobody would fill in. */
+/* All of it is one program: nothing is looked up in a table of addresses, which no loader would fill in. */
 #ifndef HOSTED
 #pragma GCC visibility push(hidden)
 #endif

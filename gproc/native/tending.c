@@ -63,7 +63,7 @@ static void rest(void) {
     SYS2(nanosleep, &tick, NULL);
 }
 
-/* Whether nobody holds it within that time. */
+/* Whether it becomes free within that time. */
 static bool is_free(int file, uint32_t ticks) {
     for (; ticks > 0; ticks--) {
         if (holder(file) <= 0) {

@@ -1,7 +1,7 @@
 /* The slave that the bootstrap starts, and the one that it finds.
  *
  * A slave has a lock (fcntl(2), F_SETLK) on a file in the directory of its runtime, which the kernel takes back when it
- * ends: who holds it is the slave's pid, without a file that could name another process.  The file has the name of the
+ * ends: the kernel tells the holder's pid, and no file could name another one.  The file has the name of the
  * slave's runtime.
  */
 #ifndef GPROC_TENDING_H

@@ -23,7 +23,7 @@ from gproc.shown import shown
 from gproc.wire.stacks import FRAME_CHARACTERS_MAX
 
 PROCESSES_MAX: Final = 512
-"""Of one job on one node.  A thread costs some 0.05 ms."""
+"""The limit of one job on one node.  A thread costs some 0.05 ms."""
 
 THREADS_MAX: Final = 2048
 

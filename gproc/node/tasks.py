@@ -96,9 +96,9 @@ class TaskHost:
         self._queue: deque[TaskOrder] = deque()
         self._queued_bytes = 0
         self._running: dict[int, RunningTask] = {}
-        """By slot."""
+        """The tasks that run, by slot."""
         self._slots: list[int] = []
-        """Those that are free: a heap, as the lowest is taken first."""
+        """The free slots: a heap, as the lowest is taken first."""
         self._starting: asyncio.Task[None] | None = None
         self._is_heavy = ticket.request.is_heavy
         self._readable = select.epoll()
@@ -150,7 +150,7 @@ class TaskHost:
             self._advance()
 
     def processes(self) -> list[Process]:
-        """Of the tasks that run."""
+        """The processes of the tasks that run."""
         return [each.process for each in self._running.values() if each.process is not None and each.ending is None]
 
     def signal(self, signum: int) -> None:

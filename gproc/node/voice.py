@@ -38,12 +38,12 @@ class Voice:
 
     def __init__(self) -> None:
         self.nonce = os.urandom(NONCE_BYTES)
-        """Of this run: grants and acknowledgements are bound to it."""
+        """The nonce of this run: grants and acknowledgements are bound to it."""
         self._key = RunKey()
         self._proved: tuple[Identity, KeyProof] | None = None
 
     def proof(self, identity: Identity) -> KeyProof:
-        """By the key of the certificate that is shown now.  Raises: TrustError if that key cannot sign."""
+        """A proof by the key of the certificate that is shown now.  Raises: TrustError if that key cannot sign."""
         if self._proved is None or self._proved[0] is not identity:
             words = run_key_subject(self.nonce, self._key.public)
             content = read_file(identity.certificate)  # once: another slave of this machine may renew it

@@ -31,7 +31,7 @@ TOO_LATE: Final = 2
 CRASHED: Final = 3
 
 ROUNDS: Final = 200
-"""Of killing what is left, 10 ms each.  What the kernel does not end in that time stays."""
+"""Rounds of killing what is left, 10 ms each.  Processes that the kernel does not end in that time stay."""
 
 SHADOW: Final = "/etc/shadow"
 
@@ -105,7 +105,7 @@ def _is_hidden(path: str) -> bool:
 
 
 def _listener(said: list[str]):  # type: ignore[no-untyped-def]  # a C function's arguments
-    """Takes what PAM tells a user.  Nobody is there to answer a question, so one fails."""
+    """Takes what PAM tells a user.  No user is there to answer a question, so a question fails."""
     libc = ctypes.CDLL(None)
     libc.calloc.restype = ctypes.c_void_p
 

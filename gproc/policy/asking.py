@@ -20,12 +20,13 @@ ANSWER_S: Final = 10.0
 """A name service that asks a server over the network gives up after some seconds."""
 
 MORE_S: Final = 5.0
-"""For a machine that is too busy to tell us that the time is over."""
+"""More seconds, for a machine that is too busy to tell us that the time is over."""
 
 AT_ONCE: Final = 8
 
 REMEMBERED_S: Final = 2.0
-"""A user who starts many jobs in a row is not asked about for each.  So long a closed account goes on at most."""
+"""Seconds for which a good answer counts: a user may start many jobs in a row.  A closed account goes on for so long at
+most."""
 
 KNOWN_MAX: Final = 10_000
 

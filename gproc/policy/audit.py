@@ -21,11 +21,11 @@ PRIORITY: Final = 86
 """authpriv.info: RFC 5424, 6.2.1."""
 
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""A FIFO that nobody reads is an error, and does not stop the daemon."""
+"""A FIFO without a reader is an error, and does not stop the daemon."""
 
 WORDS_MAX: Final = 100
 CHARACTERS_MAX: Final = 4000
-"""Of a command in one record; more is left out, and `argv_complete` says so.  syslog takes 8 KiB at least."""
+"""The limit of a command in a record.  If more is left out, `argv_complete` says so.  syslog takes 8 KiB at least."""
 
 
 class AuditTrail:

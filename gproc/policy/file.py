@@ -1,6 +1,6 @@
 """The policy's file: read when a daemon starts, and again whenever it has changed.
 
-Without a policy everybody may run everything.  So a file counts as absent only if nobody has named it and nothing is at
+Without a policy everybody may run everything.  So a file counts as absent only if it was not named and nothing is at
 its place: neither a file that cannot be used nor a link, its own or one of a directory above, that leads nowhere, as
 before a file system is mounted.
 """
@@ -42,7 +42,7 @@ NOLOGIN: Final = ("/etc/nologin", "/run/nologin")
 
 
 class PolicyPlace(NamedTuple):
-    """Where a policy is.  must_exist: somebody has named this file, so that it is missing is a fault."""
+    """Where a policy is.  must_exist: this file was named, so it is a fault if it is missing."""
 
     path: str
     must_exist: bool
@@ -64,7 +64,7 @@ class PolicyFile:
     def __init__(self, place: PolicyPlace | None) -> None:
         self._place = place
         self._stamp: tuple[int, ...] | None = None
-        """Of what was read.  (): there is no policy.  None: nobody has looked yet."""
+        """The state of the file that was read.  (): there is no policy.  None: it was not read yet."""
         self._policy: Policy | None = None
         self._problem: GprocError | None = None
         self._first: list[tuple[int, str]] | None = []

@@ -77,7 +77,7 @@ class Warden:
         self._record("end", job, caller, nodes, outcomes=outcomes, status=status)
 
     def oversaw(self, act: PolicyOversight, job: int, caller: Caller, nodes: str, owner: int, **facts: object) -> None:
-        """Somebody else than its owner has seen a job's output, or has sent it a signal."""
+        """A user other than its owner has seen a job's output, or has sent it a signal."""
         self._record(act, job, caller, nodes, owner=owner, **facts)
 
     def _record(self, act: str, job: int, caller: Caller, nodes: str, **facts: object) -> None:

@@ -67,7 +67,7 @@ def packed(entry: SpoolEntry) -> bytes:
 
 
 def head_of(entry: bytes) -> EntryHead:
-    """Of an entry that `packed` has made."""
+    """The head of an entry that `packed` has made."""
     _, size, rank, kind, offset, _ = _HEAD.unpack_from(entry)
     return EntryHead(rank, kind, offset, size)
 

@@ -14,7 +14,7 @@ from gproc.wire import frames
 
 
 class Positions:
-    """Of one job that runs."""
+    """The positions of one job that runs."""
 
     def __init__(self) -> None:
         self._next: dict[tuple[int, int], int] = {}

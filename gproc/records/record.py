@@ -25,10 +25,10 @@ NAME_CHARACTERS_MAX: Final = 64
 _NAME_CHARACTERS: Final = frozenset(string.ascii_letters + string.digits + "._-")
 
 ARGV_BYTES_MAX: Final = 4000
-"""Of a command in a record; as much as the audit trail has."""
+"""The limit of a command in a record; as much as the audit trail has."""
 
 NODES_CHARACTERS_MAX: Final = 4000
-"""Of the folded nodes in a table.  The places are kept whole."""
+"""The limit of the folded nodes in a table.  The places are kept whole."""
 
 
 class CommonEnd(msgspec.Struct, frozen=True, array_like=True):

@@ -62,7 +62,7 @@ class _Job:
     def __init__(self, uid: int) -> None:
         self.uid = uid
         self.sizes: dict[int, int] = {}
-        """By the file's number."""
+        """The sizes by the file's number."""
         self.ended = False
         self.positions = Positions()
         self.lacks_positions = False

@@ -18,7 +18,7 @@ from gproc.tasks.feed import TaskDone, TaskEvent
 from gproc.wire.frames import STDERR, STDOUT
 
 VALUES_BYTES_MAX: Final = 1000
-"""Of the values of a task, in each entry: people see them with --tag and in a --joblog."""
+"""The limit of a task's values in each entry: people see them with --tag and in a --joblog."""
 
 _DATA_BYTES: Final = 64 << 10
 """Output in one piece."""

@@ -164,7 +164,7 @@ class CommonOutput(Generic[S]):
         """What was announced since the last part that was known."""
         self._faults: dict[S, str] = {}
         self._ends_bytes: dict[S, int] = {}
-        """Of the ends that have come behind an announcement since nothing waited."""
+        """The size of the ends that have come behind an announcement since nothing waited."""
         self._lost: dict[S, int] = {}
         """How many announcements each child has lost since it was sent the last Run."""
 

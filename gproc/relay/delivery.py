@@ -77,7 +77,7 @@ class KeptOutput:
 
     @property
     def digest(self) -> bytes:
-        """Of all that there is so far."""
+        """The digest of all that there is so far."""
         return self._digest.value()
 
     def add(self, data: bytes) -> None:
@@ -146,15 +146,15 @@ class ReceivedOutput:
         self._finished: set[int] = set()
         self._acknowledged: dict[tuple[int, int], int] = {}
         self._let_go: dict[tuple[int, int], int] = {}
-        """By stream, the offset up to which nodes were told to drop output before output was kept, and which is not on
-        the disk yet."""
+        """For each stream, the offset up to which nodes were told to drop output before output was kept, if that output
+        is not on the disk yet."""
 
     def have(self, rank: int, stream: int) -> int:
         """How many bytes of this stream are here."""
         return self._have.get((rank, stream), 0)
 
     def keep_all(self, kept: Mapping[tuple[int, int], int]) -> None:
-        """From now on a stream is acknowledged only as far as `keep` says.  kept: how far that is now."""
+        """Acknowledge a stream only as far as `keep` says, from now on. kept: how far that is now."""
         self._kept = dict(kept)
         self._let_go = {each: size for each, size in self._acknowledged.items() if each[1] != FILES}
 
@@ -190,7 +190,7 @@ class ReceivedOutput:
         return rank in self._finished
 
     def take_bytes(self, rank: int, stream: int, offset: int, size: int) -> int:
-        """So many bytes have come.  Returns how many of them, from the first, are to be dropped."""
+        """Count `size` bytes that have come.  Returns how many of them, from the first, are to be dropped."""
         have = self.have(rank, stream)
         if offset > have or offset + size <= have or rank in self._finished:
             return size

@@ -49,7 +49,7 @@ class Outlet(Generic[S]):
         return not self._queue and 2 * self._credit >= self._window_bytes
 
     def accept(self, size: int, source: S) -> None:
-        """So many bytes of data came, to be pushed or dropped.  Raises: PeerError if their source has no credit."""
+        """Count `size` bytes that came, to be pushed or dropped.  Raises: PeerError if their source has no credit."""
         used = self._used.get(source, 0) + size
         if used > self._source_window_bytes:
             raise PeerError(f"output of {used} bytes with credit for {self._source_window_bytes}")
@@ -155,7 +155,7 @@ class Inlet(Generic[S]):
         self._passed_held_bytes = 0
         """What was passed on although a node below cannot be reached."""
         self._repeated: dict[S, deque[InputBlock]] = {}
-        """By reader: the blocks that it gets once more, before any others."""
+        """For each reader, the blocks that it gets once more, before any others."""
         self._used = 0
         self._owed = 0
         self._not_owed = 0

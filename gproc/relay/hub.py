@@ -71,7 +71,7 @@ class Hub(ABC):
         self._adopted_numbers = adopted_numbers()
         self.tree_log = TreeLog()
         self._objections = Refusals()
-        """To what children announce: by their names."""
+        """The objections to what children announce, by the children's names."""
         self._memory = Memory()
         self.own = Owner(os.geteuid(), os.getegid())
         self.heartbeats = Heartbeats(self.links, lambda: bool(self.relayed_jobs), link_timeout_s)
@@ -86,7 +86,7 @@ class Hub(ABC):
     @property
     @abstractmethod
     def place(self) -> Place:
-        """Of this node; () is the master."""
+        """The place of this node; () is the master."""
 
     @property
     @abstractmethod

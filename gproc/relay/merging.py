@@ -100,7 +100,7 @@ class Recent(Generic[P]):
         self._drop_oldest()
 
     def covering(self, key: Hashable, offset: int) -> Iterator[P]:
-        """Those that have a byte at this offset, the last ones first: at most CANDIDATES_MAX are looked at."""
+        """The pieces that have a byte at this offset, the last ones first: at most CANDIDATES_MAX are looked at."""
         pieces = self._by_key.get(key, [])
         end = bisect_right(pieces, offset, key=_offset)
         for piece in reversed(pieces[max(0, end - CANDIDATES_MAX) : end]):
@@ -123,7 +123,7 @@ class Recent(Generic[P]):
 
 
 class _Alike(NamedTuple):
-    """So many bytes, from `begin` on, are those of that rank."""
+    """`size` bytes, from `begin` on, are those of that rank."""
 
     size: int
     begin: int

@@ -43,7 +43,7 @@ class Downstream(Protocol):
     def credit(self, job: int, stream: int, size: int) -> None: ...
 
     def answer(self, answer: AnswerOutput) -> None:
-        """Of what it has announced: this node's own program announces nothing."""
+        """Take the answer to what it has announced: this node's own program announces nothing."""
 
     def acknowledge(self, taken: Acknowledged) -> None: ...
 

@@ -9,7 +9,7 @@ from typing import Final
 from gproc.wire.stacks import RANGES_MAX, ROWS_MAX, Ranks, StackRemark, StackRow, StacksShown
 
 PAIRS_MAX: Final = 400_000
-"""Of a stack and a rank: 5,000 nodes with 80 stacks each.  A set of so many numbers takes 25 MB."""
+"""The limit of pairs of a stack and a rank: 5,000 nodes with 80 stacks each.  A set of so many takes 25 MB."""
 
 
 def ranges_of(ranks: Iterable[int]) -> Ranks:

@@ -28,7 +28,8 @@ PATH_BYTES_MAX: Final = 4095
 """PATH_MAX without its final NUL."""
 
 WORDS_MAX: Final = 1 << 18
-"""Of arguments, and of variables.  Linux takes 6 MiB of both and of the pointers to them (execve(2)), so more would be
+"""The limit of arguments, and of variables.  Linux takes 6 MiB of both and of the pointers to them (execve(2)), so more
+would be
 words of 16 bytes on the average.  Here each costs some 60 bytes more than its text."""
 
 Action = Literal["run", "place", "collect", "map"]
@@ -40,7 +41,7 @@ UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
 
 
 GLOBS_MAX: Final = 64
-"""Of one job: each costs every file of its working directory a comparison."""
+"""The limit of one job: each pattern costs every file of its working directory a comparison."""
 
 Glob = Annotated[bytes, msgspec.Meta(min_length=1, max_length=PATH_BYTES_MAX)]
 
@@ -92,7 +93,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     bin_root: where on a node the bundle appears; b"": at the slave's own binRoot (`-binRoot` of `gproc s`).
     terminal: the size of the terminal that the program gets; None: it has pipes.
     timeout_s: gproc ends the job after so many seconds; None: never.
-    require_all: the job runs only if all nodes that `nodes` means are there, those too that were there and are gone.
+    require_all: the job runs only if all nodes that `nodes` means are there, also those that were there and are gone.
     fanout: the program runs on so many nodes at a time; None: on all at once.
     max_fail: after so many nodes have failed no more begin; None: all do.
     collect: names with wildcards (`gproc.request.globs`): files in the job's working directory that match are sent to

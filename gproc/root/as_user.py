@@ -15,7 +15,7 @@ _FDS_MAX: Final = 4
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Whose rights a job has."""
+    """The user whose rights a job has."""
 
     uid: int
     gid: int

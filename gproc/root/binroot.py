@@ -41,7 +41,7 @@ class BinRoot:
         self._turn = threading.Lock()
 
     def hold(self) -> None:
-        """Make it again if somebody has removed it: every job would fail.  Those that run have their mounts.
+        """Make it again if it was removed: otherwise every new job would fail.  Running jobs have their mounts.
 
         Raises: LaunchError if another directory is there that cannot be binRoot.
         """

@@ -105,8 +105,8 @@ class _Known(msgspec.Struct, frozen=True):
 class NodeFiles:
     """This node's public files (`gproc.disk.public`), with a memory.
 
-    `top` is "/" or, for tests, a directory that plays its part.  What is not public counts as absent: a slave that is
-    root tells no user about places that this user cannot look into.
+    `top` is "/" or, for tests, a directory that plays its part.  A file that is not public counts as absent: a slave
+    that is root tells no user about places that this user cannot look into.
     """
 
     def __init__(self, top: bytes = b"") -> None:
@@ -294,7 +294,7 @@ def glibc_banner(content: bytes) -> tuple[int, int] | None:
 
 
 def _is_closed(public: PublicFiles, path: bytes) -> bool:
-    """Whether the node has a directory there that is not for everybody."""
+    """Whether the node has a directory there that not every user may enter."""
     found = public.status(path)
     return found is not None and stat.S_ISDIR(found.st_mode) and public.directory(path) is None
 

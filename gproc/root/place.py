@@ -227,7 +227,7 @@ def _put(node: int, own: int, name: bytes) -> None:
 
 
 def _kind_of(entry: int, node: int, name: bytes) -> int:
-    """Of a name that was opened.  What a user has mounted by FUSE is closed to everybody else, also to root: it can be
+    """The state of a name that was opened.  A FUSE mount of a user is closed to all others, also to root: it can be
     opened, and not asked.
     """
     try:

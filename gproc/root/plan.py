@@ -2,8 +2,8 @@
 
 With namespaces, binRoot is an overlay: below, the bundle as the store laid it out, nothing copied; on top, a
 tmpfs of the job's own.  The node's system directories that the bundle has code for become unions, bundle
-first, node below.  What the node has identically is not covered, and of two glibcs the newer wins as a set: an
-old program runs on a newer glibc, not the other way round.
+first, node below.  Directories that the node has identically are not covered.  Of two glibcs the newer one is used as a
+set: an old program runs on a newer glibc, not the other way round.
 
 A directory that users write to (/tmp, a home) is never made a union, because unions are read-only.
 What the bundle has there is found under binRoot.  Libraries there, and those that only the caller's -L or
@@ -366,7 +366,7 @@ def _as_typed(
 
 
 def _from_root(bundle: LaidOut, root: bytes) -> tuple[bytes, Through | None]:
-    """How the program starts if nothing but `root` holds the bundle: what is executed, and on whose behalf."""
+    """How the program starts if only `root` holds the bundle: what is executed, and for which program."""
     manifest = bundle.layout.manifest
     if bundle.interpreter is None:
         # The kernel finds it, or says that it is not there: a loader would take the script for an ELF file.

@@ -47,7 +47,7 @@ class Planner:
         self._planned: dict[Root, tuple[NodeFacts, plan.LaidOut, Asked, View]] = {}
         """The last view of each root, and what it was made of."""
         self._started: dict[Root, tuple[frozenset[bytes], bytes, frozenset[bytes]]] = {}
-        """Of each root on a plain node: what the node has of it, and what `_for_plain` answered then."""
+        """For each root on a plain node: what the node has of it, and what `_for_plain` answered then."""
         self._prepared: dict[int, View] = {}
         """By the number of the ticket."""
         self._alike: dict[int, tuple[float, bytes, View]] = {}

@@ -31,7 +31,7 @@ LOCALES: Final = OWN + b"/locale"
 """That of the locales that were in an archive (`gproc.root.locale_archive`)."""
 
 _DEFAULT_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
-"""Where shells look if there is no PATH."""
+"""The directories in which shells look if there is no PATH."""
 
 
 def search_path(layout: CodeLayout, root: bytes, started: frozenset[bytes], callers: bytes) -> bytes:

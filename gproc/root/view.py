@@ -59,8 +59,8 @@ class ShowAt(msgspec.Struct, frozen=True, array_like=True, tag="show"):
 class InPlace(msgspec.Struct, frozen=True, array_like=True, tag="place"):
     """What the job has at `at` below `root`, its own root, also at `at` itself, a directory that the caller named.
 
-    A process that has become the caller opens it, or the nearest one above it that exists and that he may look into;
-    what the node has there besides is put back, entry by entry.
+    A process that has become the caller opens it, or the nearest one above it that exists and that the caller may look
+    into; the node's other entries there are put back, one by one.
     whole: the job's directory stands for the node's, of which nothing is put back.
     yielding: files of the job's below `at`, by relative paths, in place of which the caller sees the node's own, if it
         has them.  They leave `root` then.

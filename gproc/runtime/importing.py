@@ -82,7 +82,7 @@ def _spec(loader: SourcelessFileLoader | ExtensionFileLoader, name: str, path: s
 
 
 def read(file: str, start: int, size: int) -> bytes:
-    """The file is opened each time: a descriptor that stayed open could be closed by whoever closes all.
+    """The file is opened each time, because code that closes all descriptors would close one that stayed open.
 
     Raises: ImportError if it is too short.
     """

@@ -84,7 +84,7 @@ def _found(finder: ModuleFinder) -> Iterator[Module]:
             yield Module(source, place, False)
         else:
             # Python takes for its exec_prefix what has this directory, else where it was installed on the machine that
-            # built it: a path at which somebody else may have put something.
+            # built it: a path at which another user may have put something.
             directory = os.path.dirname(place) or "lib-dynload"
             yield Module(source, f"{directory}/{os.path.basename(source)}", True)
 

@@ -22,7 +22,7 @@ GROUPS_MAX: Final = 20
 
 
 class Absences:
-    """By place, because a place has one node, as in `Registry`.  The node that went last comes last."""
+    """The nodes that are gone, by place: a place has one node, as in `Registry`.  The last one went last."""
 
     def __init__(self) -> None:
         self._by_place: dict[Place, tuple[Node, float, str]] = {}

@@ -70,12 +70,12 @@ class Departures:
             self._spawn(self._survive_or_say(client, live))
 
     def keep_output(self, live: LiveJob) -> None:
-        """From now on its output is kept."""
+        """Keep the job's output from now on."""
         if live.spool is None:
             live.keep_output(self._spools.open_job(live.job.number, live.job.caller.uid))
 
     def keep_input(self, live: LiveJob) -> None:
-        """From now on its standard input is on the disk before it is sent."""
+        """Put the job's standard input on the disk before it is sent, from now on."""
         if live.job.request.stdin and live.input_log is None and may_outlive(live.job.request):
             live.log_input(self._book.input_log(live))
 

@@ -58,7 +58,7 @@ class Faults:
     def __init__(self) -> None:
         self._faults: deque[_Fault] = deque(maxlen=FAULTS_MAX)
         self.count = 0
-        """Of all nodes, those too that are forgotten."""
+        """How many faults there were on all nodes, also those that are no longer listed."""
 
     def add(self, place: Place, host: str, what: str, done: str, now_s: float) -> None:
         """A fault about which something was done at once.  now_s: Unix time.  The same one again is one line."""

@@ -43,7 +43,7 @@ OUT_BYTES_MAX: Final = 2 << 20
 memory."""
 
 LINE_CHARACTERS_MAX: Final = 1000
-"""Of what is told of tasks at the end."""
+"""The limit of each line that is told about tasks at the end."""
 
 
 class ListedJob(LiveJob):

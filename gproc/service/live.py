@@ -168,7 +168,7 @@ class LiveJob:
             self.relayed.stdin(block)
 
     def log_input(self, log: JobInputLog) -> None:
-        """From now on its input is on the disk before it is sent."""
+        """Put the job's input on the disk before it is sent, from now on."""
         self.input_log = log
         log.begin([InputPart(block.offset, block.data) for block in self.relayed.input_blocks()])
 
@@ -211,7 +211,7 @@ class LiveJob:
         return self.job.runs_at(place) and self.relayed.has_room
 
     def sign_again(self, signer: Signer) -> None:
-        """By the cluster's new keys: its ticket, its orders and what is kept of its input."""
+        """Sign with the cluster's new keys: the job's ticket, its orders and what is kept of its input."""
         self.relayed.ticket = signer.sign_anew(Context.TICKET, self.relayed.ticket)
         self.orders = deque(((act, signer.sign_anew(Context.ORDER, order)) for act, order in self.orders), ORDERS_MAX)
         self.relayed.sign_input_again(self._signer.sign_again)
@@ -237,7 +237,7 @@ class LiveJob:
             self._timer = asyncio.get_running_loop().call_later(left_s, self._time_is_up)
 
     def keep_output(self, spool: JobSpool) -> None:
-        """From now on its output is kept, and acknowledged when it is on the disk."""
+        """Keep the job's output from now on, and acknowledge it when it is on the disk."""
         self.spool = spool
         self.job.spooled = True
         self._credit.join(spool, (frames.FILES,))
@@ -381,7 +381,7 @@ class LiveJob:
         self.relayed.obey(act, self._signer.order(act))
 
     def _pass_input_credit(self, message: messages.Credit) -> None:
-        """To the client that gives its input."""
+        """Pass the credit on to the client that gives the job's input."""
         if self.attached is not None and self.input_from is self.attached:
             self._say(message)
         for viewer in self.viewers:

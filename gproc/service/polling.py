@@ -80,7 +80,7 @@ class TreeInquiries:
         Raises: GprocError; SpecError; TrustError if the caller may not.
         """
         if not self._oversight.may(caller, "drain"):
-            raise TrustError("only root, the user who runs the master, and those whom its policy allows, drain nodes")
+            raise TrustError("only root, the user who runs the master, and users whom a policy allows may drain nodes")
         registry = self._master.registry
         nodes, missing = selected(registry, NodeSpec.parse(question.nodes))
         if not nodes:

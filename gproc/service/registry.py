@@ -59,7 +59,7 @@ def folded(nodes: Iterable[Node]) -> str:
 
 
 def those(count: int) -> str:
-    """So many nodes, in a clause."""
+    """This many nodes, in a clause."""
     return "the node" if count == 1 else f"the {count} nodes"
 
 
@@ -102,7 +102,7 @@ class Registry:
         return iter(sorted(self._by_route.values(), key=lambda node: node.place))
 
     def places(self) -> list[Place]:
-        """Of the connected nodes, in the same order."""
+        """The places of the connected nodes, in the same order."""
         return sorted(node.place for node in self._by_route.values())
 
     def at(self, place: Place) -> Node | None:

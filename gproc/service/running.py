@@ -10,7 +10,8 @@ from gproc.service.live import LiveJob
 
 
 class RunningJobs(UserDict[int, LiveJob]):
-    """By number.  A node asks for its lease every 15 s, so the cost of finding its jobs depends only on how many it
+    """The running jobs by number.  A node asks for its lease every 15 s, so the cost of finding its jobs depends only
+    on how many it
     has.
 
     Most jobs are over before any node asks, so a job is filed by its nodes when the first one does.

@@ -38,7 +38,7 @@ class _Inquiry:
 
 
 class StackInquiries:
-    """Those that are open, by number."""
+    """The inquiries that are open, by number."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Inquiry] = {}

@@ -24,7 +24,7 @@ class SharedCredit:
         self._without[taker] = without
 
     def sent(self, stream: int, size: int) -> None:
-        """So many bytes were handed to all takers."""
+        """Count `size` bytes that were handed to all takers."""
         self._sent[stream] += size
 
     def take(self, taker: Hashable, stream: int, size: int) -> int:

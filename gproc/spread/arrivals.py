@@ -9,7 +9,7 @@ from gproc.spread.transfer import Source
 
 
 class Arrivals:
-    """By digest and by source, so that a slow or lying source does not spoil the chunk of another."""
+    """The chunks that arrive, by digest and source, so a slow or lying source does not spoil the chunk of another."""
 
     def __init__(self) -> None:
         self._arriving: dict[bytes, dict[Source, IncomingChunk]] = {}

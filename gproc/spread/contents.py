@@ -14,7 +14,7 @@ INLINE_MANIFEST_BYTES: Final = 64 << 10
 """A manifest up to this size is decoded in the event loop, in some 5 ms; a larger one in a thread."""
 
 REMEMBERED_CHUNKS: Final = 500_000
-"""Of all bundles that are remembered: some 50 MB, which only bundles of half a terabyte together need."""
+"""The limit for all remembered bundles: some 50 MB, which only bundles of half a terabyte together need."""
 
 
 class Contents:

@@ -44,8 +44,8 @@ class BundleFetcher:
     def __init__(self, store: Store, upstream: Source, replace: Callable[[bytes], bool] = lambda _: False) -> None:
         """upstream: the source that every bundle can come from.
 
-        replace: called with the bundle when the upstream sent wrong bytes; returns whether somebody else is behind the
-        upstream from now on, who is asked again.
+        replace: called with the bundle if the upstream sent wrong bytes; returns whether it has another source to ask
+        now.
         """
         self.store = store
         self._upstream = upstream
@@ -85,7 +85,7 @@ class BundleFetcher:
         return self.store.holds(Digest(digest)) or digest in self._arrivals
 
     def belongs(self, bundle: bytes, digest: bytes) -> bool:
-        """Whether a bundle that is here or being received has this chunk: who may have a bundle gets no other chunk."""
+        """Whether a bundle that is here or being received has this chunk: its receivers get no other chunk."""
         if not self._contents.knows(bundle):
             transfer = self._transfers.get(bundle)
             partial = None if transfer is None else transfer.partial

@@ -1,6 +1,6 @@
-"""How long a node keeps a bundle from being removed for those who have not taken it yet.
+"""How long a node keeps a bundle from being removed for receivers that have not taken it yet.
 
-Other processes share the store, and remove what nobody uses when there is more than may be kept.
+Other processes share the store, and remove unused bundles when there is more than may be kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SERVED_S: Final = 10.0
 
 
 class Making:
-    """A root that is being made.  Its task holds it until all who wait for it hold it themselves."""
+    """A root that is being made.  Its task holds it until all callers that wait for it hold it themselves."""
 
     def __init__(self, task: asyncio.Task[Root]) -> None:
         self.task = task
@@ -39,7 +39,7 @@ class Making:
         return self._waiting > 0
 
     def settle(self) -> None:
-        """Let go of the root, if it is made and nobody waits for it."""
+        """Release the root, if it is made and no caller waits for it."""
         if self._held and self._waiting == 0 and self.task.done():
             self._held = False
             if not self.task.cancelled() and self.task.exception() is None:

@@ -1,8 +1,8 @@
 """A fetcher that can pass a bundle on without keeping it.
 
 A relay does so if its store cannot keep a bundle that nodes below it want: the disk is full, or fails, or the bundle is
-larger than may be kept.  Its own part of the job is refused, and theirs need not be.  What the policy does
-not let a user have in a store is refused to all.
+larger than may be kept.  It refuses its own part of the job, and theirs need not be refused.  If the policy does not
+let a user have the bundle in a store, all nodes are refused.
 
 The master does so with large copies, because its client is there while its job runs.  Most of the cost of a large copy
 is writing it (docs/benchmarks.md).  All other bundles are kept, as on any node: the next job with the same program
@@ -61,7 +61,7 @@ class PassingFetcher(BundleFetcher):
         self._is_kept = is_kept
         self._passing: dict[bytes, Transfer] = {}
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
-        """Of bundles that are passed on because the store cannot keep them."""
+        """The tasks that pass bundles on because the store cannot keep them."""
         self._recent: OrderedDict[bytes, Parts] = OrderedDict()
         self._recent_bytes = 0
         self.transfers = 0
@@ -86,7 +86,7 @@ class PassingFetcher(BundleFetcher):
         return [] if bundle in self._passing else super().missing_bytes(bundle)
 
     def demand(self, wanted: Iterable[tuple[bytes, bytes]]) -> None:
-        """Have the chunks that receivers wait for come, of bundles that are passed on."""
+        """Fetch the chunks that receivers wait for, of bundles that are passed on."""
         if not self._passing:
             return
         for bundle, digest in wanted:
@@ -106,7 +106,7 @@ class PassingFetcher(BundleFetcher):
     async def _fetch(
         self, transfer: Transfer, manifest: Manifest, encoded: bytes, owner: Owner, helpers: Helpers | None
     ) -> Root:
-        """Raises: StoreError if nothing is kept.  Then what is passed on because it is not kept here has ended."""
+        """Raises: StoreError if nothing is kept.  Then the passing on of the bundle has ended."""
         if not self._is_kept(manifest):
             self._pass_on(transfer, manifest, encoded, owner)
             await self._serve(transfer)  # until the last job that brought it has ended
@@ -115,7 +115,7 @@ class PassingFetcher(BundleFetcher):
         try:
             return await super()._fetch(transfer, manifest, encoded, owner, helpers)
         except OverQuota:
-            raise  # the policy's word, and not a want of room
+            raise  # the policy forbids it; it is not a lack of room
         except (StoreError, OSError) as error:
             if transfer.failure is None and self._is_wanted(transfer.bundle):
                 name, reason = transfer.bundle.hex()[:16], reason_of(error) if isinstance(error, OSError) else error
@@ -148,7 +148,7 @@ class PassingFetcher(BundleFetcher):
             await transfer.progress.wait()
 
     async def _serve_while_wanted(self, transfer: Transfer) -> None:
-        """The same, until nobody may want it any more."""
+        """The same, until no receiver may want it any more."""
         assert transfer.partial is not None
         old: list[Digest] = []
         while transfer.failure is None and self._is_wanted(transfer.bundle):
@@ -172,7 +172,7 @@ class PassingFetcher(BundleFetcher):
         if task is not None:
             task.cancel()
             del self._transfers[bundle]
-            self.wake()  # those who still wait begin anew
+            self.wake()  # receivers that still wait begin anew
 
     def _begin_transfer(self, bundle: bytes) -> None:
         self._stop_passing(bundle)  # there may be room for it now

@@ -177,8 +177,8 @@ class BroadcastTrees(Generic[T]):
         self._source_since_s: dict[tuple[T, int], float] = {}
         self._highest_usual_rate = 0.0
         self.recovered: set[T] = set()
-        """Children that were slow with an earlier payload and receive this one as fast as others.  They send to nobody:
-        it is not known how fast they send."""
+        """Children that were slow with an earlier payload and receive this one as fast as others.  They send to no
+        other child, because it is not known how fast they send."""
 
     @property
     def slow(self) -> frozenset[T]:

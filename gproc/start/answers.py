@@ -1,8 +1,8 @@
 """What a node answers, or why it does not: it may say anything.
 
-A node is given up if it shows no sign of life for as long as a login may take.  Each answer is one, and so is "doing":
-the helper there says it when it begins to wait for something, and once a second as long as it moves bytes, or the slave
-that it has started works.
+A node is given up if it shows no sign of life for as long as a login may take.  Each answer is a sign of life, and so
+is "doing": the helper there says it when it begins to wait for something, and once a second as long as it moves bytes,
+or as the slave that it has started works.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOISE_LINES_MAX: Final = 200
 """Lines that a login shell may say before the script is heard."""
 
 LONGEST_S: Final = 600.0
-"""For what moves, however slowly: 10 MB at 150 kbit/s."""
+"""Seconds for an answer as long as something moves, even slowly: 10 MB at 150 kbit/s."""
 
 STARTING_S: Final = 60.0
 """A slave starts in 0.3 s of CPU; many on one machine, as in a laboratory, take that long together."""
@@ -45,7 +45,7 @@ def without_time(line: str) -> str:
 async def next_answer(
     channel: Channel, silence_s: float, whose: str, *expected: str, longest_s: float = LONGEST_S
 ) -> Answer:
-    """whose: who is to answer, for a person.  silence_s: without a sign of life.  longest_s: in all.
+    """whose: what is to answer, in words for a person.  silence_s: without a sign of life.  longest_s: in all.
 
     Raises: NodeFailed with what the node said instead, NodeSilent, SshFailed.
     """

@@ -1,7 +1,7 @@
 """Passwords for ssh, from the person at the terminal: asked once, used for the other hosts too, kept in memory alone.
 
 A host is tried with the answers to the same question in the order in which they were given, and only then is another
-one asked for: three at most, for all hosts together.  If there is no terminal nobody is asked.
+one asked for: three at most, for all hosts together.  If there is no terminal, nothing is asked.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Asker:
 
 
 async def _line(prompt: str, *, echo: bool) -> str:
-    """What is typed on standard input until Enter.  The terminal is as before afterwards, also after Ctrl-C."""
+    """The line that is typed on standard input.  Afterwards the terminal is as before, also after Ctrl-C."""
     before = termios.tcgetattr(0)
     changed = termios.tcgetattr(0)
     if not echo:

@@ -1,4 +1,5 @@
-"""A slave for whose end somebody waits: what started it lives no longer than that one, as a step of Slurm does."""
+"""A slave for whose end a process waits: the one that started it, such as a step of Slurm, lives only as long as the
+slave."""
 
 from __future__ import annotations
 

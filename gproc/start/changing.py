@@ -13,7 +13,8 @@ from gproc.shown import shown_text
 from gproc.trust.home import locked
 
 FILE: Final = "starting.lock"
-"""In the cluster's directory: held while the tree is changed.  It says by whom; homes may be shared by front ends."""
+"""In the cluster's directory: held while the tree is changed.  It names the holder, because front ends may share a
+home."""
 
 UPGRADING: Final = "upgrading.lock"
 """The same, held as long as an upgrade waits for jobs, and the nodes that it has drained take none."""
@@ -23,7 +24,7 @@ HOLDER_BYTES_MAX: Final = 200
 
 @contextmanager
 def changing(home: str, verb: str, tell: Callable[[str], None]) -> Iterator[None]:
-    """Nobody else changes the tree of the cluster at `home` meanwhile.
+    """In the block, no other command changes the tree of the cluster at `home`.
 
     Two at once would start two masters at one socket, and end slaves that the other one has just started.
     tell: called with a sentence if another command does so now, before this one waits.
@@ -61,5 +62,5 @@ def _holder(path: str) -> str:
 
 
 def _write(path: str, content: str) -> None:
-    with contextlib.suppress(OSError), open(path, "w", encoding="utf-8") as file:  # a full disk hinders nobody
+    with contextlib.suppress(OSError), open(path, "w", encoding="utf-8") as file:  # a full disk hinders no command
         file.write(content)

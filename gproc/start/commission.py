@@ -14,7 +14,7 @@ STARTED_WORD: Final = "__started"
 """The mode of `gproc` that reads a commission, cli/main.py; no person types it."""
 
 ANSWER: Final = "gproc-start "
-"""What a host answers begins so: a login shell may say something of its own."""
+"""The beginning of a host's answers: a login shell may say something of its own."""
 
 SECRET_BYTES: Final = 8192
 """A commission has 3 KB: two certificates and a key."""

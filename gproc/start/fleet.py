@@ -167,7 +167,7 @@ class Fleet:
 
 
 def connected_nodes(rows: Sequence[tuple[str, str]]) -> dict[str, tuple[str, int]]:
-    """rows: each node's name and "host:port".  Of those whose address can be dialled."""
+    """The nodes whose address can be dialled.  rows: each node's name and "host:port"."""
     found = {}
     for name, where in rows:
         host, _, port = where.rpartition(":")

@@ -20,7 +20,7 @@ from gproc.start.ssh import Channel
 from gproc.start.supply import Giver, ParentFailed, Permit, Supply
 
 LAST_WORD_S: Final = 3.0
-"""For a node whose connection is at its end to say why."""
+"""Seconds that a node has to say why, after its connection has ended."""
 
 NEEDS_MAX: Final = 5
 """A node asks once, twice more if other nodes did not do, and once more if what came was wrong."""
@@ -57,7 +57,8 @@ class Parcels:
 class Giving:
     """sent_bytes: from here.  source: the node that gave the rest; "" if that was this one, or nothing came.
 
-    note: why another node did not do, and who gave it then, for a person.  sending: called when bytes begin to come.
+    note: why another node failed as a source, and which one gave it then, for a person.  sending: called when bytes
+    begin to come.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Giving:
         self._trouble = ""
 
     async def give(self, slave: str) -> None:
-        """To a bootstrap that reads its header.  Raises: NodeFailed, SshFailed."""
+        """Give the runtime to a bootstrap that reads its header.  Raises: NodeFailed, SshFailed."""
         parcel = self._parcel
         await self._parent_settled()
         words = (STARTED_WORD,)
@@ -118,7 +119,7 @@ class Giving:
         return answer
 
     async def _turn(self, count: int, offset: int) -> Permit:
-        """The first one may be by another to whom it is still coming, unless this node may be ahead of that.
+        """The first turn may be at a node that is itself still receiving, unless this node may be ahead of that one.
 
         No later one is: no node waits for itself by way of others.
         """
@@ -168,7 +169,7 @@ class Giving:
         address = self._standing.address or self._channel.peer
         if is_number(port) and int(port) and not is_address(address):
             address = await asyncio.to_thread(address_of, name)
-        # At such an address nobody but its own machine finds it; that may be a tunnel's end.
+        # At such an address only its own machine finds it; that may be a tunnel's end.
         own = address.startswith("127.") or address == "::1"
         if is_number(port) and 0 < int(port) < 1 << 16 and is_address(address) and not own:
             return Giver(name, address, int(port), self._token, self._parcel.digest)

@@ -41,7 +41,7 @@ class HostKeys:
 class Login(asyncssh.SSHClient):
     """One connection's.  scope: the time that it has, which does not run while a person types.
 
-    unasked: the host would have taken a password, but nobody could be asked.
+    unasked: the host would have taken a password, but there was no terminal to ask at.
     """
 
     def __init__(self, host: str, keys: HostKeys, asker: Asker, scope: asyncio.Timeout) -> None:

@@ -1,4 +1,4 @@
-"""Who was started and where it stands, in `$GPROC_HOME/started.json`: so that a place stays its host's."""
+"""Which hosts were started and where they stand, in `$GPROC_HOME/started.json`: so that a place stays its host's."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def _write(home: str, standings: list[Standing]) -> None:
 
 
 def slave_name(cluster: ClusterId, name: str) -> str:
-    """By which a node knows the slave of this cluster: homes may be shared, so the node's name is in it."""
+    """The name by which a node knows the slave of this cluster: homes may be shared, so the node's name is in it."""
     return f"s-{str(cluster)[:12]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"

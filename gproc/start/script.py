@@ -4,8 +4,8 @@ The script needs a shell and cat, chmod, head (or dd), id, ls, mkdir, mv, rm, un
 finds or makes a directory that is ours alone and in which programs may be executed, puts the static helper there unless
 it is there, and becomes it.  If other users can write there too, it makes a directory with a new name.
 
-Of the directories that are there it takes one only if it is this user's and nobody else can even look into it: what is
-in it was put there by us.  /tmp is everybody's, and a name below it may be a link, to /tmp itself for example, that its
+It takes an existing directory only if it is this user's and no other user can even look into it: then all in it is
+ours.  /tmp is open to all users, and a name below it may be a link, to /tmp itself for example, that its
 owner changes while we look.  So the script first goes to the directory, and then asks and uses what is at ".".
 
 To remove what is there it also needs grep, rmdir and tr.
@@ -125,7 +125,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     @classmethod
     def read(cls, line: bytes) -> Answer | None:
-        """None if the line is somebody else's."""
+        """None if the line is not one of ours."""
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         if not text.startswith(ANSWER):
             return None

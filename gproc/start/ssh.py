@@ -82,7 +82,7 @@ class Channel(Protocol):
 
 
 CACHE_BYTES_MAX: Final = 64 << 20
-"""Of ld.so.cache: 70 KB for 1,000 libraries."""
+"""The limit of ld.so.cache: 70 KB for 1,000 libraries."""
 
 LOGIN_S: Final = 600.0
 """For a person to type; servers wait two minutes."""
@@ -156,7 +156,7 @@ class Closing:
     async def ended(self) -> None:
         """Wait for all."""
         for task in self._tasks:
-            with contextlib.suppress(Exception):  # what came of the host is known, and the channel is gone
+            with contextlib.suppress(Exception):  # the result of the host is known, and the channel is gone
                 await asyncio.shield(task)
 
 

@@ -1,10 +1,10 @@
-"""Who gives a node its runtime: the front end, or another node that has just got it.
+"""Which source gives a node its runtime: the front end, or another node that has just got it.
 
 A node asks its rack master, or a sibling below the same one: never a node of another rack, so that no link carries
 more than the tree does.  A node hands on what has come to it while the rest is on its way, so the front end sends one
-copy to its own children, and one to a rack in which nobody has the archive.  A node that gets only a part so waits for
-one that has the whole archive, or for the front end, which sends to its children two at a time then.  The front end
-sends also to each node for which two others did not do, and to all if nodes do not reach each other.
+copy to its own children, and one to a rack in which no node has the archive.  A node that has got only a part waits for
+one that has the whole archive, or for the front end, which then sends to its children two at a time.  The front end
+also sends to each node for which two others have failed, and to all nodes if they do not reach each other.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ TOKEN_BYTES: Final = 16
 GUESTS: Final = 2
 """At a time, for each source: while one unpacks, the other's bytes fill the link.  native/serve.c takes some more.
 
-Of those who hand on what is still coming to them it makes a tree: a slow one keeps back few others, not all after it.
+Nodes that hand on what is still coming to them form a tree by this: a slow one keeps back few others, and not all after
+it.
 """
 
 ALIKE_FAILURES: Final = 3
-"""So many more nodes that could not get it from another than could: a firewall is between them, and we ask no more.
+"""If this many more nodes could not get it from another than could, a firewall is between them, and no node is asked
+any more.
 
 If it was still coming to the others themselves, the front end may have a slow link: then a node asks only those that
 have all of it.
@@ -37,7 +39,7 @@ have all of it.
 
 
 class Giver(msgspec.Struct, frozen=True):
-    """A node that hands the runtime on.  token: of those who may have it.  digest: of the runtime."""
+    """A node that hands the runtime on.  token: of the nodes that may have it.  digest: of the runtime."""
 
     name: str
     address: str
@@ -71,7 +73,8 @@ class ParentFailed(Exception):
 
 
 class Supply:
-    """Of one start.  A family is the nodes below one parent, by the parent's name; "" for the master's children."""
+    """The supply of one start.  A family is the nodes below one parent, by the parent's name; "" for the master's
+    children."""
 
     def __init__(self, standings: Iterable[Standing]) -> None:
         self._parents = {standing.name: standing.parent for standing in standings}
@@ -83,7 +86,7 @@ class Supply:
         self._by_source: dict[Giver, _Offer] = {}
         """Whatever was offered: guests of what has been withdrawn end too."""
         self._by_family: dict[str, list[_Offer]] = {}
-        """The same, by those who may use it."""
+        """The same, by the nodes that may use it."""
         self._sending: Counter[str] = Counter()
         self._failures = self._stalls = 0
         self._changes: dict[str, asyncio.Event] = {}
@@ -96,7 +99,7 @@ class Supply:
     async def parent_settled(self, name: str) -> None:
         """Wait until this node's parent has the runtime, unless it is not one of those that are started now.
 
-        A node must not begin before: homes may be shared, and who begins keeps others of that home waiting.
+        A node must not begin before: homes may be shared, and a node that begins keeps others of that home waiting.
         Raises: ParentFailed.
         """
         family = self._parents[name]
@@ -108,7 +111,7 @@ class Supply:
     async def turn(self, name: str, digest: str, *, whole: bool = False) -> Permit:
         """Wait until this node can be given the runtime of that digest; its parent is settled.  `ended` must follow.
 
-        whole: only by one who has all of it, or from the front end.
+        whole: only by a node that has all of it, or from the front end.
         """
         family = self._parents[name]
         if whole:
@@ -158,7 +161,7 @@ class Supply:
         self._changed(turn.family)
 
     def offer(self, source: Giver, coming_from: Permit | None = None) -> None:
-        """This node gives the archive to those who show its token.  coming_from: while it gets the archive itself."""
+        """This node gives the archive to nodes that show its token.  coming_from: while it gets the archive itself."""
         depth = 0
         if coming_from is not None:
             depth = 1 if coming_from.source is None else self._by_source[coming_from.source].depth + 1

@@ -59,7 +59,8 @@ def file_for_new_hosts(options: asyncssh.SSHClientConnectionOptions) -> str:
 def _match_with_tokens(self: Any, option: str, args: list[str]) -> None:
     """Replace the tokens of `exec` by what is known of the host so far, and go on as usual.
 
-    As in ssh(1), one that nobody knows is an error only if all conditions before it hold: else the line is of others.
+    As in ssh(1), an unknown token is an error only if all conditions before it hold: otherwise the line is about other
+    hosts.
     """
     assert _match is not None
     commands = [index for index, word in enumerate(args[:-1], 1) if word.lower() in ("exec", "!exec")]
@@ -87,7 +88,7 @@ def _tokens(config: Any) -> dict[str, str]:
 
 
 class _NoKeys(list[str]):
-    """asyncssh takes an empty list for one that nobody has named, and goes on with the keys that are usual."""
+    """asyncssh takes an empty list for one that was not named, and goes on with the usual keys."""
 
     def __bool__(self) -> bool:
         return True
@@ -116,7 +117,7 @@ def _get_with_files_that_are_there(self: Any, option: str, default: object = Non
 def _known_hosts_of(config: Any, option: str) -> list[str]:
     """The files that are named for this, or else the usual ones.
 
-    "UserKnownHostsFile none" means these too: ssh(1) asks a person about each key then, and we could ask nobody.
+    "UserKnownHostsFile none" means these too: ssh(1) asks a person about each key then, and we could not ask.
     """
     named = _files_of(config, option)
     if not named and (option == "UserKnownHostsFile" or _get(config, option) is None):
@@ -140,7 +141,7 @@ def _replaced(config: Any, option: str, path: str) -> str:
 
 
 def _keys_of(config: Any) -> list[str]:
-    """Those that can be read, or, if the agent's are chosen by them, their public halves."""
+    """The keys that can be read; with IdentitiesOnly also the public halves of keys that cannot."""
     found = []
     for each in _files_of(config, "IdentityFile"):
         if _can_be_read(each):

@@ -58,11 +58,11 @@ class Inventory:
         return self._listed(b"/roots")
 
     def drafts(self) -> list[Kept]:
-        """Those that are being received, and those that are not."""
+        """The drafts, whether or not they are being received."""
         return self._listed(b"/drafts")
 
     def broken(self) -> list[bytes]:
-        """Entries of which a process that was ended, or a machine that died, left only half."""
+        """Incomplete entries, left by a process that was ended, or by a machine that died."""
         found = []
         for folder in (b"/roots", b"/drafts"):
             for name in _names(self.place + folder):
@@ -91,7 +91,7 @@ class Inventory:
 
 
 def make_folders(store: bytes) -> None:
-    """Make what is missing: somebody may clear a cache while slaves run.
+    """Make what is missing: a cache may be cleared while slaves run.
 
     Raises: PermissionError if one of them belongs to another user, or another user could exchange it; OSError.
     """
@@ -164,7 +164,7 @@ def is_in_use(place: bytes) -> bool:
 
 
 def take(place: bytes) -> int:
-    """Lock a bundle or draft that nobody uses, so that nobody begins to.  Returns the handle that has the lock.
+    """Lock an unused bundle or draft, so that no process begins to use it.  Returns the handle that has the lock.
 
     Raises: BlockingIOError if it is in use; FileNotFoundError if it is not there, or has no manifest.
     """

@@ -16,7 +16,7 @@ from gproc.shown import reason_of
 
 INLINE_BYTES: Final = 8 << 20
 REASON_CHARACTERS: Final = 400
-"""Of what the disk says."""
+"""The limit of the disk's reason."""
 
 INLINE_ENTRIES: Final = 500
 """A bundle up to both is laid out, finished and hashed in the event loop: some 20 ms.  A larger one in a thread."""
@@ -118,8 +118,8 @@ class PartialBundle:
     def finish(self) -> list[InodeStamp]:
         """Give everything its content, and its final mode, owner and time, children before parents.
 
-        Nobody but root and `owner` ever owns an entry, and no mode bit beyond permissions was let in, so a bundle
-        cannot bring a program that runs with more rights than its caller's.  May run in another thread.  Returns the
+        Only root and `owner` ever own an entry, and no mode bit beyond permissions was let in.  So a bundle cannot
+        bring a program that runs with more rights than its caller's.  May run in another thread.  Returns the
         stamps of files and links, in the manifest's order; a second call does nothing else.
         """
         assert not self.missing

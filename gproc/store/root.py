@@ -1,4 +1,4 @@
-"""A complete bundle in the store, and who uses it."""
+"""A complete bundle in the store, and its users."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Root:
         self.vouched_until = 0.0
         """Time by time.monotonic() until which the root counts as intact."""
         self.inode = 0
-        """Of its manifest: another process may have thrown it away and put another in its place."""
+        """The inode of its manifest: another process may have thrown it away and put another in its place."""
         self.users = 0
         self._lock = -1
         self._on_idle = on_idle
@@ -89,7 +89,7 @@ class Root:
     def relinked(self) -> None:
         """Its owner's copy may have given its files further names: the new ctime alone is no reason to throw it away.
 
-        By such a name its owner may write to a file, and set its time back.  That deceives nobody else: every other
+        By such a name its owner may write to a file, and set its time back.  That deceives no other user: every other
         receiver of a chunk of it checks the digest.
         """
         with contextlib.suppress(OSError):

@@ -131,7 +131,7 @@ class Shelves:
         raise FileExistsError(errno.EEXIST, "other processes put it there", os.fsdecode(place))
 
     def _make_room_of(self, payer: int, need: Use, remove: Remove) -> None:
-        """Keep a user within the quota: what else of the user's was not used for the longest time goes.
+        """Keep a user within the quota: other bundles of the user go, the least recently used first.
 
         Two processes that begin at the same time may go beyond it by one bundle.
         Raises: OverQuota, and nothing is removed, if that is not enough.

@@ -58,7 +58,7 @@ class Store:
         self._roots: dict[tuple[bytes, Owner], Root] = {}
         self._chunks: dict[Digest, tuple[bytes, int, int]] = {}
         self._found: dict[bytes, Root] = {}
-        """Roots of other processes that another thread has read, and that nobody has asked for yet, by their places."""
+        """Roots of other processes that another thread has read, and that were not asked for yet, by their places."""
         self._removals: list[threading.Thread] = []
         try:
             inventory.make_folders(self.place)
@@ -249,7 +249,7 @@ class Store:
         self._empty_trash()
 
     def roots(self) -> list[Root]:
-        """Those that this process knows."""
+        """The roots that this process knows."""
         return list(self._roots.values())
 
     def tidy(self) -> None:

@@ -8,7 +8,7 @@ Every node of the job reads and checks all orders, whichever nodes they are for.
 more, all nodes get as many as they may have.
 
 A task is given to another node only if its node says that it was not begun.  If a node is lost, so is every task that
-it had and of which it had not said this: nobody knows whether it ran.
+it had and of which it had not said this, because it is not known whether it ran.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class TaskOutput(NamedTuple):
 
 
 class TaskDone(NamedTuple):
-    """A task has ended, and all of its output came before.  rank, slot: where it ran; slot 0: nobody knows."""
+    """A task has ended, and all of its output came before.  rank, slot: where it ran; slot 0: not known."""
 
     task: Task
     rank: int
@@ -73,7 +73,7 @@ TaskEvent = Union[TaskOutput, TaskDone]  # noqa: UP007
 
 
 class TaskFeed:
-    """last: the number of the last task.  failed: how many have failed.  lost: of how many nobody knows whether they
+    """last: the number of the last task.  failed: how many have failed.  lost: of how many it is not known whether they
     ran.  stopped: why no more tasks begin, as one clause; "" if they do.  signals: those that the job was sent to
     end it.  horizon: no task with a higher number is wanted yet.
     """
@@ -94,9 +94,9 @@ class TaskFeed:
         self._sites: list[Site] = []
         self._hungry: dict[int, None] = {}
         self._rooms: dict[int, int] = {}
-        """Of nodes that may have more tasks, by rank: how many."""
+        """How many more tasks each node may have, by rank, for nodes that may have more."""
         self._room = 0
-        """Of all of them."""
+        """The sum of `_rooms`."""
         self._pending: deque[Task] = deque()
         self._out_bytes = 0
         self._held = 0
@@ -167,7 +167,7 @@ class TaskFeed:
 
     @property
     def slots(self) -> int:
-        """Of all nodes."""
+        """The slots of all nodes together."""
         return sum(site.slots for site in self._sites)
 
     @property

@@ -1,4 +1,4 @@
-"""One node, as it is seen by whoever hands out tasks.  Pure."""
+"""One node, as the process that hands out tasks sees it.  Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from gproc.tasks.task import Task
 from gproc.wire.tasks import WAITING_BYTES_MAX, TaskReportReader
 
 AHEAD_S: Final = 0.2
-"""Work that waits on a node.  The more there is, the fewer orders there are; but if a node dies, nobody knows whether
-it has begun with it."""
+"""Work that waits on a node.  The more there is, the fewer orders there are; but if a node dies, it is not known
+whether it has begun with it."""
 
 LEFT_S: Final = 0.05
 """A node that has no more than this gets more work.  It comes in a few ms, on a busy machine in some tens."""
@@ -20,7 +20,7 @@ AHEAD_MAX: Final = 128
 
 
 class Site:
-    """is_drained: whether it gets no new tasks, because somebody has said so."""
+    """is_drained: whether it gets no new tasks, because it was drained."""
 
     def __init__(self, rank: int) -> None:
         self.rank = rank

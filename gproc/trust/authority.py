@@ -64,7 +64,7 @@ class Authority(msgspec.Struct, frozen=True):
     keys: str = ""
 
     def path(self, name: str) -> str:
-        """Of one of its keys."""
+        """The path of one of the cluster's keys."""
         return os.path.join(self.keys or self.home, name)
 
     def ticket_seed(self) -> bytes:

@@ -48,7 +48,7 @@ def _generation_line(generation: int) -> str:
 
 
 def generation_in(content: bytes) -> int:
-    """Of the cluster's keys to which a certificate belongs: how often they were exchanged, and one."""
+    """The generation of the cluster's keys to which a certificate belongs: how often they were exchanged, plus one."""
     head = content.partition(b"-----BEGIN")[0]
     found = re.search(rb"^generation (\d{1,9})$", head, re.MULTILINE)
     return int(found[1]) if found else 1

@@ -20,7 +20,7 @@ Files = Sequence[tuple[str, frozenset[int]]]
 """Paths, the weaker first, and the uids that may own each."""
 
 _BYTES_MAX: Final = 1 << 20
-"""Of a file.  One that sets every switch in every section is smaller by a factor of a hundred."""
+"""The limit of a file.  A file that sets every switch in every section is smaller by a factor of a hundred."""
 
 _OTHERS_WRITE: Final = 0o022
 

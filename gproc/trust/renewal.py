@@ -33,7 +33,7 @@ time that has passed.  A certificate takes the master 0.4 ms.  Nodes ask at time
 _WHAT: Final = b"gproc renewal\0"
 
 ANSWER_BYTES_MAX: Final = 8192
-"""Of a certificate with its two lines."""
+"""The limit of a certificate with its two lines."""
 
 
 class RenewalAnswer(msgspec.Struct, frozen=True, array_like=True):

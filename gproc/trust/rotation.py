@@ -65,7 +65,7 @@ def progress_of(authority: Authority, following: Authority) -> NewKeysProgress:
 
 
 def end_rotation(authority: Authority) -> None:
-    """From now on the next keys are the only ones.  Raises: TrustError."""
+    """Make the next keys the only ones.  Raises: TrustError."""
     directory = os.path.join(authority.home, NEXT_KEYS)
     with locked(authority.home):
         if not has_authority(directory):

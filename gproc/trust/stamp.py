@@ -31,7 +31,7 @@ _PARTS: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z", re.AS
 
 
 class CertStamp(msgspec.Struct, frozen=True):
-    """Of one certificate.  serial: in hexadecimal digits, as OpenSSL writes it.  Dates in Unix time, whole seconds."""
+    """Facts of a certificate.  serial: hexadecimal digits, as OpenSSL writes it.  Dates: Unix time, whole seconds."""
 
     serial: str
     issued_s: int

@@ -16,7 +16,7 @@ from gproc.trust.signing import Context, Keys, Signer, opened
 from gproc.wire.messages import Signed
 
 CA_BYTES_MAX: Final = 4096
-"""Of a CA's certificate in PEM: it has 700."""
+"""The limit of a CA's certificate in PEM: it has 700."""
 
 Generation = Annotated[int, msgspec.Meta(ge=2, le=10**9 - 1)]
 
@@ -30,7 +30,7 @@ class Succession(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Retirement(msgspec.Struct, frozen=True, array_like=True):
-    """From now on the keys of this generation alone count."""
+    """Says that from now on the keys of this generation alone count."""
 
     generation: Generation
 

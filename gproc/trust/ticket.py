@@ -232,7 +232,7 @@ class TicketVerifier:
         return clock_ms
 
     def _remember(self, ticket: Ticket, clock_ms: int) -> None:
-        """From now on this ticket counts as replayed.  Tickets that would be refused as late are forgotten."""
+        """Note the ticket: from now on it counts as replayed.  Tickets that would be refused as late are forgotten."""
         if len(self._seen) >= self._look_again_at:
             self._seen = {number: by_ms for number, by_ms in self._seen.items() if by_ms >= clock_ms}
             self._look_again_at = max(FORGET_AT, 2 * len(self._seen))

@@ -32,7 +32,7 @@ class Vetting:
 
     @property
     def number(self) -> int:
-        """Of the list that is known; 0: none."""
+        """The number of the list that is known; 0: none."""
         return self._number
 
     def heard(self, date_s: float) -> None:

@@ -1,7 +1,8 @@
 """`gproc web`: a page that shows the tree and its jobs, the same as JSON, and figures for Prometheus.
 
 `rows` and `access` are rules; `app` is the ASGI application, `serving` its server.  `gproc.client.watching` asks the
-master, no more often than once a second however many look.  `page` holds what a browser gets: plain files, built by
+master, at most once a second, no matter how many browsers look.  `page` holds what a browser gets: plain files, built
+by
 nothing.
 
 It needs the extra `web`.  Only `gproc.cli.web` imports it, when it is asked for.

@@ -1,4 +1,4 @@
-"""Who may look: whoever shows the token in a header.  Pure.
+"""Which requests may look: those that show the token in a header.  Pure.
 
 A browser keeps no cookie.  It would send one to every port of the same host name, so also to another user's page.
 """
@@ -24,7 +24,7 @@ HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-"""Of every answer: nothing from elsewhere, nothing inline, nobody's frame."""
+"""The headers of every answer: nothing from elsewhere, nothing inline, in no frame."""
 
 
 def new_token() -> str:
@@ -32,7 +32,7 @@ def new_token() -> str:
 
 
 class TokenCheck:
-    """token: "" if everyone may look who can connect: a Unix socket, which its owner alone may open."""
+    """token: "" if every client that can connect may look, as with a Unix socket, which only its owner may open."""
 
     def __init__(self, token: str) -> None:
         self.token = token
@@ -61,7 +61,7 @@ class TokenCheck:
 def _is_address(host: str) -> bool:
     """Whether a request names this machine by an address, as localhost, or not at all.
 
-    A name of somebody else may lead to 127.0.0.1.  A browser then takes their page for ours and lets it read ours,
+    A name of another owner may lead to 127.0.0.1.  A browser then takes their page for ours and lets it read ours,
     if a port of this machine leads to our Unix socket (`ssh -L`).
     """
     name = host.rpartition(":")[0] if re.search(r":[0-9]*$", host) else host

@@ -41,9 +41,9 @@ _UNSEEN: Final = (
 
 
 class _Guard:
-    """Lets in whom `TokenCheck` allows, and adds `HEADERS` to every answer.
+    """Lets in requests that `TokenCheck` allows, and adds `HEADERS` to every answer.
 
-    Everybody may have the page itself: it is the same on every machine, and says nothing without the token.
+    Every client may have the page itself: it is the same on every machine, and says nothing without the token.
     """
 
     def __init__(self, app: ASGIApp, access: TokenCheck) -> None:

@@ -16,7 +16,7 @@ from gproc.request.wording import describe
 from gproc.shown import shown_text
 
 VERSION: Final = 1
-"""Of the schemas.  Fields may be added without another number."""
+"""The version of the schemas.  Fields may be added without another number."""
 
 JsonRow = dict[str, Any]
 T = TypeVar("T")
@@ -62,7 +62,7 @@ def node_row(node: NodeStatus) -> JsonRow:
 
 
 def transfer_row(transfer: TransferInfo, rate: float | None) -> JsonRow:
-    """rate: bytes per second; None: nobody knows yet."""
+    """rate: bytes per second; None: not known yet."""
     return {
         "kind": transfer.kind, "nodes": transfer.nodes, "complete": transfer.complete, "bytes": transfer.bytes,
         "total": transfer.total_bytes, "rate": None if rate is None else round(rate),

@@ -32,7 +32,7 @@ HEAD_S: Final = 10.0
 """Within so many seconds the head of a request must have come."""
 
 SILENT_MAX: Final = 64
-"""So many may wait with it.  One more ends the one that has waited longest: a browser asks within milliseconds."""
+"""How many may let us wait for a head.  One more ends the longest wait: a browser sends within milliseconds."""
 
 GOODBYE_S: Final = 1.0
 """How long a TLS connection that is closed waits for the other end's word.  It counts until then."""
@@ -67,12 +67,12 @@ class Listen(msgspec.Struct, frozen=True):
 
     @property
     def secure(self) -> bool:
-        """Whether it needs TLS: whoever is on the way could read the token."""
+        """Whether it needs TLS: without it, a process on the way could read the token."""
         return not self.path and not self.is_loopback()
 
 
 def open_listener(listen: Listen) -> socket.socket:
-    """Raises: GprocError if nobody can listen there."""
+    """Raises: GprocError if it is not possible to listen there."""
     try:
         if listen.path:
             return _unix(listen.path)
@@ -87,7 +87,7 @@ def open_listener(listen: Listen) -> socket.socket:
 
 
 def _unix(path: str) -> socket.socket:
-    """A socket that only this user may connect to.  One that nobody listens at any more is replaced."""
+    """A socket that only this user may connect to.  A socket without a listener is replaced."""
     with contextlib.suppress(FileNotFoundError):
         status = os.lstat(path)
         if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid() and not _answers(path):
@@ -123,16 +123,16 @@ class _HastyProtocol(H11Protocol):
     """uvicorn's, which waits for ever for a first request, and counts the connection."""
 
     _silent: Final[dict[_HastyProtocol, asyncio.TimerHandle]] = {}
-    """Those whose first request has not come, the longest first."""
+    """Connections whose first request has not come, the longest first."""
 
     _answered: Final[dict[_HastyProtocol, None]] = {}
-    """Those that have their answer and have asked nothing since, the longest first."""
+    """Connections that have their answer and have asked nothing since, the longest first."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._await_head()
         if len(self.connections) >= CONNECTIONS_MAX and self._answered:
-            # Who keeps all places, without a token too, must not keep others out: a browser connects again.
+            # A client that keeps all places, even without a token, must not keep others out: a browser connects again.
             longest = next(iter(self._answered))
             del self._answered[longest]
             self.connections.discard(longest)  # at once: this one's request may be here already
@@ -211,7 +211,7 @@ class _Server(uvicorn.Server):
                 ssl_shutdown_timeout=GOODBYE_S,
             )
         except OSError:
-            pass  # whoever it was: nothing was said
+            pass  # no request was made
         finally:
             self._handshakes.pop(task, None)
 

@@ -13,7 +13,7 @@ from gproc.wire.messages import Message, Route, Signed
 from gproc.wire.tags import tag_of
 
 CERTIFICATE_BYTES_MAX: Final = 4096
-"""Of a certificate in PEM: one with a name of 253 characters and two addresses has 1,500."""
+"""The limit of a certificate in PEM: one with a name of 253 characters and two addresses has 1,500."""
 
 
 class Revocations(Message, frozen=True, tag=tag_of):

@@ -49,7 +49,7 @@ EVERY_RANK: Final = 0xFFFFFFFF
 """The rank in a client's frames of standard input, which goes to every node of the job."""
 
 SIGNATURE_BYTES: Final = 64
-"""Of Ed25519: RFC 8032."""
+"""The size of a signature of Ed25519: RFC 8032."""
 
 MAX_STDIO_BYTES: Final = 256 << 10
 """Data in one STDIO frame: four times a pipe's usual capacity.  Larger frames cost as much in copying as they save."""

@@ -194,7 +194,7 @@ class Moment(Message, frozen=True, tag=tag_of):
 
 
 class Dropped(Message, frozen=True, tag=tag_of):
-    """So many bytes of output were not kept, at this place of the stream.  stream 0: of all that is not here."""
+    """This many bytes of output were not kept at this place of the stream.  stream 0: of all that is not here."""
 
     view: Number
     rank: Rank
@@ -269,7 +269,7 @@ class FindNodes(Message, frozen=True, tag=tag_of):
 class FoundNodes(Message, frozen=True, tag=tag_of):
     """Answers FindNodes.
 
-    places: of each host, in order: several if slaves of one machine share its name, none if the host is unknown. gone:
+    places: of each host, in order: several if slaves of one machine share its name, none if the host is unknown.  gone:
     which of the hosts are not connected, by their position.  groups: of each group NODES without groups in them; "" if
     the group is unknown.
     """

@@ -23,10 +23,10 @@ from gproc.wire.tags import tag_of
 from gproc.wire.tree_rows import MasterCounts, NodeDrained
 
 NAME_CHARACTERS_MAX: Final = 300
-"""Of a host's name or an address that a node says: a DNS name has 253 (RFC 1035), a port six more."""
+"""The limit of a host's name or an address that a node says: a DNS name has 253 (RFC 1035), a port six more."""
 
 REASON_CHARACTERS_MAX: Final = 4096
-"""Of a sentence for people: a path of PATH_MAX fits."""
+"""The limit of a sentence for people: a path of PATH_MAX fits."""
 
 Route = NewType("Route", tuple[NodeNumber, ...])
 """The links by which a node is reached now, from the node that speaks down to it: the number of the child at each.
@@ -261,7 +261,7 @@ class StripeProgress(Message, frozen=True, tag=tag_of):
 
 
 class SetSources(Message, frozen=True, tag=tag_of):
-    """From now on these send us the bundle, as in `Run.sources`: one of the former is slow, or is gone."""
+    """These send us the bundle from now on, as in `Run.sources`: a former one is slow, or is gone."""
 
     job: Number
     sources: tuple[Peer | None, ...]

@@ -17,7 +17,7 @@ from gproc.wire.tags import tag_of
 FRAME_CHARACTERS_MAX: Final = 200
 
 FRAMES_MAX: Final = 160
-"""Of one stack: a node shows 16 programs, 100 functions of the program and 40 of the kernel at most."""
+"""The limit of one stack: a node shows 16 programs, 100 functions of the program and 40 of the kernel at most."""
 
 ROWS_MAX: Final = 2048
 """Different stacks in one message."""

@@ -34,7 +34,7 @@ ANY: Final[Direction[messages.Message]] = Direction(
     Union[tuple({kind for direction in DIRECTIONS for kind in direction.messages})],  # type: ignore[arg-type]  # noqa: UP007
 )
 
-"""A test hears whatever is said."""
+"""A test accepts every message of the protocol."""
 
 
 class Peer:
@@ -51,7 +51,7 @@ class Peer:
         """Connections of a tree, on which this test says that it lives while it waits here."""
         self._pinged_s = 0.0
         self.voice = Voice()
-        """What this test signs with, as a node."""
+        """The key that this test signs with, as a node."""
         self.stdio: list[bytes] = []
         """The same as whole frames."""
         self.output = b""
@@ -116,7 +116,7 @@ class Peer:
             self._receive(until_s)
 
     def _receive(self, until_s: float) -> None:
-        """until_s: the end of patience with a peer of a tree, whose heartbeats come for ever."""
+        """until_s: when to give up waiting for a peer of a tree; its heartbeats alone would never end the wait."""
         count = self._wait(until_s) if self.alive else self.socket.recv_into(self._reader.space())
         assert count, "closed"
         self._received.extend((number, bytes(payload)) for number, payload in self._reader.frames(count))
@@ -136,7 +136,7 @@ class Peer:
             self.socket.settimeout(PATIENCE_S)
 
     def hear_the_end(self) -> None:
-        """The other end closes, whatever it says before."""
+        """Wait until the other end closes; what it says before does not matter."""
         try:
             while self.socket.recv(1 << 16):
                 pass
@@ -169,7 +169,7 @@ def dial_unix(path: object) -> Peer:
 
 
 def node_of(identity: Identity, voice: Voice, port: int = 1, dials: str = "") -> messages.NodeInfo:
-    """A genuine node: it proves who it is."""
+    """A genuine node, which proves its identity."""
     proof = voice.proof(identity)
     return messages.NodeInfo(identity.name, f":{port}", voice.nonce, "", time.time(), dials=dials, proof=proof)
 
@@ -195,7 +195,7 @@ def node_named(name: str, port: int = 1) -> messages.NodeInfo:
 
 
 class Parent:
-    """Who listens where a slave dials."""
+    """A false parent, which listens at the address that a slave dials."""
 
     def __init__(self, identity: Identity) -> None:
         self._context = tls.server_context(identity)

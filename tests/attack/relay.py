@@ -61,7 +61,7 @@ class Relay:
         return end_in(self.ended).outcome if self.ended.signed is not None else NotStarted(self.ended.reason)
 
     def refusal(self, run: Run, ticket: Signed | None = None) -> str:
-        """The same, where the slave shall refuse; its log line."""
+        """Order a job that the slave must refuse.  Returns its log line."""
         outcome = self.order(run, ticket)
         assert isinstance(outcome, Refused | NotStarted)
         line = self.slave.says(rf"refused from 127\.0\.0\.1:{self.listener.port}: (.*)").group(1)

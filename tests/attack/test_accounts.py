@@ -1,4 +1,4 @@
-"""PAM decides about accounts, on the master and on each node, in its own words; a slow module holds up nobody else."""
+"""PAM decides about accounts, on the master and on each node, in its own words; a slow module delays no other user."""
 
 from __future__ import annotations
 

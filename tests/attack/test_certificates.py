@@ -46,7 +46,7 @@ QUIET_S = 2.0
 
 
 def aged(cluster: Cluster, name: str, left_days: int) -> Identity:
-    """A node's identity, of whose 90 days so many are left."""
+    """A node's identity whose certificate is valid for `left_days` more days, of 90."""
     authority = open_authority(str(cluster.home), create=False)
     home = cluster.place / name
     provision(authority, name, ["127.0.0.1"], str(home))

@@ -1,4 +1,4 @@
-"""Whatever of descriptors 0, 1 and 2 a caller has closed, no connection of gproc's own takes its number."""
+"""If a caller has closed descriptor 0, 1 or 2, no connection of gproc's own takes that number."""
 
 from __future__ import annotations
 

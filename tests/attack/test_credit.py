@@ -1,4 +1,4 @@
-"""Who grants more than it has read would have its neighbour keep all of it: it is dropped, and others go on."""
+"""A peer that grants more credit than it has read would fill its neighbour's memory: it is dropped, others go on."""
 
 from __future__ import annotations
 

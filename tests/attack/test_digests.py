@@ -1,4 +1,4 @@
-"""Who knows a digest does not get the bytes by it: not a user, and not a node without a part in a job."""
+"""To know a digest is not enough to get its bytes, for a user or for a node without a part in a job."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_manifest_that_names_another_users_file_does_not_get_it(used: Cluster,
             give(peer, instead)
             refused = "the client sent other bytes than its bundle's digest names"
         else:
-            assert wanted(peer) == (DIGEST,)  # as if nobody had it
+            assert wanted(peer) == (DIGEST,)  # as if no user had shown it
             refused = "no"
             peer.say(messages.Unavailable(digest_of(FORGED), (DIGEST,), refused))
         assert peer.hear(messages.Rejected).reason == refused

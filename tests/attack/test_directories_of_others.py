@@ -27,7 +27,7 @@ BELONGS = f"belongs to nobody (uid {NOBODY})"
 
 @pytest.fixture(autouse=True)
 def as_root(root_only: None) -> None:
-    """To give directories away."""
+    """Only root can give directories away."""
 
 
 @pytest.fixture

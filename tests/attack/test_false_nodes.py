@@ -93,7 +93,7 @@ def test_a_relay_cannot_make_up_nodes(cluster: Cluster, this_node: Identity, oth
 
 
 def states_beside(cluster: Cluster, *peers: Peer) -> dict[str, str]:
-    """What the master says of its nodes, while these are not silent: on a busy machine they were lost meanwhile."""
+    """What the master says of its nodes.  Meanwhile these peers ping: without that a busy machine lost them."""
     with ThreadPoolExecutor(1) as thread:
         asked = thread.submit(cluster.states)
         while not asked.done():
@@ -117,7 +117,7 @@ def test_a_relay_cannot_draw_a_node_to_itself_that_is_not_below_it(
 
 
 def test_a_node_that_announces_a_multitude_is_dropped(cluster: Cluster, other_node: Identity) -> None:
-    """Below a rack master: what nobody proves is not taken in at the master, and is there at a node on the way."""
+    """Below a rack master: the master refuses a node that proves nothing, but a node on the way keeps it."""
     rack = cluster.slave(1)
     cluster.slave(3, parent=rack)
     hostile = join_as(rack.port, other_node, 2)

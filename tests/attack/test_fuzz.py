@@ -1,4 +1,4 @@
-"""Random bytes and random messages on both listening ends: their sender is dropped, and nobody else."""
+"""Random bytes and random messages on both listening ends: their sender is dropped, and no other peer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A neighbour that the master believes cannot fill its memory, log or tables, and nobody waits for it for ever."""
+"""A neighbour that the master trusts cannot fill its memory, log or tables, and no wait for it lasts for ever."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ def test_forged_words_of_a_parent_fill_no_log(relay: Relay) -> None:
 
 
 def test_a_rack_master_cannot_have_the_node_below_it_take_its_own_place(relay: Relay) -> None:
-    """The master lost the way to the rack master and never noticed: a job there never ended, whatever it was sent."""
+    """The master lost the way to the rack master and never noticed.  A job there never ended, not even after
+    signals."""
     relay.pass_grant()
     relay.up.say(Arrived(Route(()), relay.join.node))
     relay.cluster.master.says(r"not taken in: 1 \(\S+\): 1 \(\S+\) is reached by the same way")

@@ -1,4 +1,4 @@
-"""What a job finds of the slave's, and what it leaves behind: no keys, no shared memory, no descriptors, no memory."""
+"""A job finds no keys, shared memory, descriptors or memory of the slave, and leaves none behind."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def test_connections_without_a_certificate_do_not_stop_jobs_or_slaves(cluster_of
 
 
 def test_idle_connections_of_a_user_do_not_stop_other_users(cluster_of_few: Cluster) -> None:
-    """They made everybody's `gproc e` hang, and the log grow by 28 MB in 16 s."""
+    """They made `gproc e` hang for all users, and the log grew by 28 MB in 16 s."""
     cluster = cluster_of_few
     cluster.slave(1)
 

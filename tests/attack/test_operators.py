@@ -1,4 +1,4 @@
-"""Jobs of others: who is no operator learns and does nothing, and an operator no more than the policy says."""
+"""Jobs of others: a user who is no operator can see and do nothing; an operator can do what the policy says."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_a_relay_cannot_change_an_exit_status(relay: Relay) -> None:
 
 
 def test_a_relay_cannot_sign_an_exit_status_itself(relay: Relay) -> None:
-    """By the key with which it signs for itself, and by one that no certificate vouches for."""
+    """Neither with the key with which it signs for itself, nor with a key that has no certificate."""
     relay.pass_grant()
     for voice in (relay.up.voice, Voice()):
         job, run = relay.begin(*FAILS)
@@ -50,7 +50,7 @@ def test_a_relay_cannot_sign_an_exit_status_itself(relay: Relay) -> None:
 
 
 def test_a_relay_cannot_say_of_a_program_that_runs_that_its_job_did_not_get_there(relay: Relay) -> None:
-    """It was called lost, and ran on beside whatever was run in its place."""
+    """The program was called lost, and ran on beside the one that was started in its place."""
     relay.pass_grant()
     job, run = relay.begin(*FAILS)
     relay.up.say(RankEnded(run.job, 0, None, "no"))

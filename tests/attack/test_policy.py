@@ -1,4 +1,5 @@
-"""What an administrator does not allow does not run, at the master or on a node, and nobody can forge the record."""
+"""A program that an administrator does not allow does not run, at the master or on a node; no user can forge the
+record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a slave or master that is root says of its own files is what every user of that machine could see."""
+"""A slave or master that is root tells of its own files only what every user of that machine could see."""
 
 from __future__ import annotations
 

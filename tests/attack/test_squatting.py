@@ -1,4 +1,4 @@
-"""A user who takes /tmp/g or /tmp/xproc first stops nobody, and is named."""
+"""A user who takes /tmp/g or /tmp/xproc first does not stop others, and is named."""
 
 from __future__ import annotations
 

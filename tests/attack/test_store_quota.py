@@ -1,4 +1,4 @@
-"""A user who fills stores with programs loses the own ones, on the master and on nodes, and others keep theirs."""
+"""A user who fills stores with programs loses only their own, on the master and on nodes; other users keep theirs."""
 
 from __future__ import annotations
 

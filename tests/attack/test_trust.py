@@ -1,4 +1,4 @@
-"""A peer that is not who it should be is refused, with a log line that has the reason."""
+"""A peer that is not what it should be is refused, and a log line gives the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request cannot stop a node or the master: what it can make them do has bounds, and waits for nobody else's turn.
+"""One request cannot stop a node or the master: the work that it causes has bounds, and other users get their turn.
 
 No time is asserted.  What would take minutes without a bound runs into the patience of the tests.
 """

@@ -169,7 +169,7 @@ def test_a_damaged_list_of_revoked_certificates_is_named_and_not_taken_for_an_em
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The place of one who has issued and revoked a certificate, and made the backup b."""
+    """The place of an administrator who has issued and revoked a certificate, and made the backup b."""
     place = tmp_path_factory.mktemp("saved")
     key, passphrase = Typed(place), place / "passphrase"
     passphrase.write_text("correct horse battery\n")

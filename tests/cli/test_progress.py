@@ -1,4 +1,4 @@
-"""What a transfer shows: a bar to people who wait over a second, lines to programs, nothing to anybody else."""
+"""What a transfer shows: a bar on a terminal after more than a second, lines to programs, otherwise nothing."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def store(cluster: Cluster, *words: str, uid: int | None = None) -> subprocess.C
 
 
 def kept(cluster: Cluster) -> dict[str, dict[str, Any]]:
-    """By program."""
+    """The rows by program."""
     return {each["program"]: each for each in json.loads(store(cluster, "--json").stdout)}
 
 

@@ -10,7 +10,7 @@ BUSY = StackRemark("the node was too busy to look at its processes", ((2, 4),))
 
 
 def answer(*remarks: StackRemark) -> JobStacks:
-    """Of five nodes two show a process."""
+    """An answer in which two of five nodes show a process."""
     return JobStacks(1, 7, tuple((number,) for number in range(1, 6)), ((0, 4),), ((0, 4),), (WAITS,), remarks)
 
 

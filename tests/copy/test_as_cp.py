@@ -32,7 +32,7 @@ def laid_out(bundle: Bundle, at: Path) -> Path:
 
 
 def packed(sources: list[str]) -> Bundle:
-    """Of sources that can all be read."""
+    """A bundle of sources that can all be read."""
 
     def missed(path: bytes, error: OSError) -> NoReturn:
         raise AssertionError(path) from error

@@ -1,4 +1,4 @@
-"""What a slave's own code is asked to do: only what the master signed, only what it knows."""
+"""A slave's own code does only what the master has signed and what it knows."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ def place(tree: Cluster, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that nobody copies within a tenth of a second.  It has no holes and no zeros, which would cost nothing."""
+    """A file that takes longer than a tenth of a second to copy.  It has no holes and no zeros, which would cost
+    nothing."""
     path = tmp_path_factory.mktemp("long") / "long"
     with path.open("wb") as file:
         for _ in range(512):
@@ -55,7 +56,7 @@ def make_tree(at: Path) -> Path:
 
 
 def differences(one: Path, other: Path) -> str:
-    """In names, contents and link targets; "" where there are none."""
+    """In names, contents and link targets; "" if there are none."""
     done = subprocess.run(["diff", "-r", "--no-dereference", one, other], capture_output=True, text=True)
     return done.stdout + done.stderr
 

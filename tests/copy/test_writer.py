@@ -1,4 +1,4 @@
-"""What the writer makes is whole, or not there; and it lies below the directory that was named, or nowhere."""
+"""The writer makes a file whole or not at all, and makes it only below the directory that was named."""
 
 from __future__ import annotations
 

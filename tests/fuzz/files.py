@@ -122,7 +122,7 @@ def _spool_seed() -> bytes:
 
 
 def _rank_end(data: bytes) -> None:
-    """An end whose checksum is right, whatever it holds."""
+    """An end whose checksum is right, with any contents."""
     entry = SpoolEntry(0, 0, 0, 1.0, data)
     [(same, _)] = entries_in(packed(entry))
     list(Gaps(from_start=True).before(same))

@@ -115,7 +115,7 @@ def _launcher(data: bytes) -> None:
 
 
 def _client(data: bytes) -> None:
-    """A client that has submitted a job, looks at one and asks for the tree, and whatever its master answers."""
+    """A client that has submitted a job, looks at one and asks for the tree; its master answers anything."""
     session = ClientSession()
     session.submit(Request(nodes=".", argv=(b"x",), stdin=True))
     session.view("last", control=True)

@@ -93,7 +93,7 @@ def _message(data: bytes) -> None:
 
 
 def _manifest(data: bytes) -> None:
-    """What is decoded can be encoded, and means the same."""
+    """A decoded value can be encoded, and means the same."""
     found = manifests.decode(data)
     assert manifests.decode(encode(found)) == found
     assert all(b".." not in entry.path.split(b"/") for entry in found.entries)
@@ -103,7 +103,7 @@ TREE: Final[list[NodePath]] = [(1,), (2,), (1, 1), (1, 2), (2, 7)]
 
 
 def _spec(data: bytes) -> None:
-    """What is folded selects the same."""
+    """A folded list selects the same nodes."""
     text = data.decode(errors="replace")
     for parse in (NodeSpec.parse, NodeSpec.parse_exclusion):
         with suppress(SpecError):

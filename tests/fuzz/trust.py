@@ -48,7 +48,7 @@ SESSION: Final = b"e" * SESSION_BYTES
 
 
 def _signed(data: bytes) -> None:
-    """Of a relay: whatever it changes is refused.  The first byte says what it is taken for."""
+    """A message of a relay: any change that it makes is refused.  The first byte says what it is taken for."""
     verifier = TicketVerifier(SIGNER.public_key, NONCE, 0)
     signed = messages.Signed(data[1:-64], data[-64:])
     kind = data[0] % 3 if data else 0
@@ -101,7 +101,7 @@ GRANTED: Final = SIGNER.sign(Context.GRANT, Grant(SESSION, NONCE, Place((1,)), 1
 
 
 def _verifier() -> TicketVerifier:
-    """Of a node that has its place."""
+    """The verifier of a node that has its place."""
     verifier = TicketVerifier(SIGNER.public_key, NONCE, 0, lambda: 0.0)
     verifier.joining()
     verifier.accept_grant(GRANTED, 1)
@@ -109,7 +109,7 @@ def _verifier() -> TicketVerifier:
 
 
 def _ours(data: bytes) -> None:
-    """Of a master of another version: a genuine signature over anything."""
+    """A message of a master of another version: a genuine signature over anything."""
     kind = data[0] % 2 if data else 0
     payload = data[1:]
     context = (Context.TICKET, Context.GRANT)[kind]
@@ -126,7 +126,7 @@ def _key(data: bytes) -> None:
 
 
 def _revocations(data: bytes) -> None:
-    """Of a master of another version, or of a relay: the first byte says whether the signature is genuine."""
+    """A list of a master of another version, or of a relay: the first byte says whether the signature is genuine."""
     vetting = Vetting(SIGNER.public_key, lambda: 0.0)
     genuine = bool(data) and data[0] % 4 > 0
     payload = data[1:] if genuine else data[1:-64]

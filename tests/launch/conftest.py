@@ -25,13 +25,13 @@ from gproc.root.abilities import Abilities
 from gproc.root.view import MakeDirectory, Proc, Tmpfs, View
 
 USER = 64_320
-"""Not 65534: in a user namespace that also stands for everybody who is not mapped."""
+"""Not 65534: in a user namespace that also stands for every user who is not mapped."""
 
 ENV = ("PATH=/usr/bin:/bin",)
 
 
 class Done(msgspec.Struct, frozen=True):
-    """What became of one job."""
+    """How one job ended, and what it said."""
 
     outcome: JobEnd
     output: str
@@ -73,7 +73,7 @@ class Node:
         )
         self.abilities = msgspec.json.decode(self._line(), type=Abilities)
         self.owes = 0
-        """Answers that nobody has waited for."""
+        """Answers that no test has waited for."""
         self.is_spoilt = False
         """No other test wants it."""
 

@@ -166,7 +166,7 @@ def test_too_many_entries_beside_what_was_sent_are_refused_with_their_directory(
 
 
 def test_entries_that_were_sent_too_are_no_entries_to_put_back(node: Any, home: Path, tmp_path: Path) -> None:
-    """`-f DIR` on a node that has that directory too, whose home is shared: with 4,000 files it was refused."""
+    """`-f DIR` was refused with 4,000 files if the node has that directory too, because its home is shared."""
     names = tuple(f"many/{number}" for number in range(4100))
     (home / "many").mkdir()
     for name in (*names, "many/theirs"):

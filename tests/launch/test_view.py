@@ -126,7 +126,7 @@ def greeting(built: Path, program: str, library: str) -> dict[str, bytes | str]:
 
 
 def seen_cwd(node: Any, cwd: str) -> str:
-    """In a view a job starts in its caller's directory; on a plain node below its root."""
+    """A job starts in its caller's directory in a view, and below its root on a plain node."""
     return seen_root(node) + cwd if node.kind == "plain" else cwd
 
 
@@ -168,7 +168,7 @@ def test_of_two_glibcs_the_newer_wins(node: Any, built: Path, bundled: Bundled, 
 
 
 def facts_without_usr(bundle: LaidOut) -> NodeFacts:
-    """As a slave finds them whose /usr is empty, by a child that sees it so."""
+    """The facts that a slave with an empty /usr finds; a child process sees it so."""
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
         try:

@@ -13,7 +13,7 @@ from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
 WRITES = ["/bin/sh", "-c", "mkdir o; head -c 3000000 /dev/zero > o/zeros; echo $GPROC_NODE > o/name; exit $GPROC_RANK"]
-"""More than a window, so that the job waits for whoever takes it."""
+"""More output than a window, so that the job waits until a client takes it."""
 
 
 def check_files(place: Path) -> None:

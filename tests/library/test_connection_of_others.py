@@ -1,4 +1,4 @@
-"""A connection that somebody else has: a process that was forked (os.fork, multiprocessing), another event loop."""
+"""A connection that belongs to another process or event loop: a forked one (os.fork, multiprocessing), another loop."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_a_program_that_hung_for_ever_gets_an_error(silent: str) -> None:
 
 @contextlib.contextmanager
 def a_full_queue(at: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is stopped, and listens at a socket of which nobody gets a connection any more."""
+    """A stopped process that listens at a socket; no client can connect there any more."""
     words = [sys.executable, "-c", LISTENS.replace("'g'", repr(at)).replace("listen()", "listen(0)")]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as listener:
         assert listener.stdout is not None

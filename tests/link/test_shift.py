@@ -1,4 +1,4 @@
-"""A user whose requests are much work has a share of the event loop, and loses none of them."""
+"""A user whose requests need much time gets a share of the event loop, and loses no request."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_all_connections_of_a_user_have_one_shift() -> None:
 
 
 def test_one_request_of_each_of_many_connections_is_not_one_turn() -> None:
-    """It was: a hundred connections, each with one request of 2 ms, kept everybody else out for 0.2 s."""
+    """It was one turn: a hundred connections, each with one request of 2 ms, kept all other users out for 0.2 s."""
 
     async def work() -> None:
         receiver = Working(SHIFT_S / 2)

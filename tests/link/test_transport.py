@@ -117,7 +117,7 @@ def test_records_cut_anywhere_are_followed(bodies: list[bytes], data: st.DataObj
 
 @pytest.mark.parametrize("portion", [1, 100, LEAST_WAIT_BYTES + 1, (128 << 10) + 50, 1 << 20])
 def test_portions_of_any_size_arrive_complete(contexts: Contexts, portion: int) -> None:
-    """The reader is woken when a portion is here, and never waits for bytes that nobody sends."""
+    """The reader is woken when a portion is here, and never waits for bytes that the sender has not sent."""
 
     async def work() -> None:
         async with secured(contexts, portion) as (here, there):

@@ -1,4 +1,4 @@
-"""Connections come in by turns: nobody takes another's place, and nobody who waits is forgotten."""
+"""Connections come in by turns: none takes the place of another, and none that waits is forgotten."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 /* A fuzzer for what the bootstrap reads: a whole stream, a compressed archive, a plain one, the requests of other nodes.  The
- * kernel is played by sys() below, which looks at what it is asked: nothing is written that has no plain name, nothing after
- * a failure, and nobody gets anything who does not show the token.
+ * kernel is played by sys() below, which looks at what it is asked: nothing is written that has no plain name, nothing
+    after a failure, and a node without the token gets nothing.
  *
  * Built and run by tests/native/fuzz.py.
  */

@@ -113,7 +113,7 @@ Peer = Callable[[socket.socket], object]
 
 @contextlib.contextmanager
 def peer(does: Peer) -> Iterator[int]:
-    """The port of somebody who is no good source."""
+    """The port of a peer that is no good source."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:

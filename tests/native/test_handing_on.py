@@ -75,7 +75,7 @@ def test_a_node_gets_what_another_has_while_the_rest_is_on_its_way_there(helper:
     await_part(place, HALF)
     source_run.send(ARCHIVE[HALF:])
     assert whole(run, place) not in (0, source_run.port)
-    assert whole(source_run, own) == source_run.port, "who asks later finds it at the same port"
+    assert whole(source_run, own) == source_run.port, "a node that asks later finds it at the same port"
     for each in (run, source_run):
         each.end()
 
@@ -126,7 +126,7 @@ def test_strangers_who_say_nothing_do_not_keep_a_source_from_its_guests(helper: 
 
 @pytest.fixture(scope="session")
 def impatient() -> Iterator[str]:
-    """The helper whose server has no time at all for who comes when all is there."""
+    """A helper whose server ends at once when all is there, and waits for no late peer."""
     with helper_with("-DSERVING_S=0") as helper:
         yield helper
 

@@ -35,7 +35,7 @@ def test_old_runtimes_do_not_pile_up_but_the_last_one_stays(helper: str, place: 
         run.end()
     assert runtimes(place) == sorted(map(name_of, archives[2:]))
     started(helper, place, archives[2], flags=1).end()
-    assert runtimes(place) == sorted(map(name_of, archives[2:])), "nothing is sent again to who goes back"
+    assert runtimes(place) == sorted(map(name_of, archives[2:])), "nothing is sent again to a node that goes back"
 
 
 def test_a_runtime_that_a_slave_of_another_cluster_uses_stays(helper: str, place: Path, stopped: None) -> None:
@@ -97,7 +97,8 @@ def test_a_runtime_stays_from_which_anything_runs_or_which_a_command_needs(
 def test_a_machine_with_the_same_home_had_its_half_unpacked_runtime_removed(
     helper: str, place: Path, stopped: None
 ) -> None:
-    """Its locks are not seen here.  What it unpacks has another name; who comes second takes what is there."""
+    """Its locks are not seen here.  What it unpacks has another name; the machine that comes second takes what is
+    there."""
     archive = runtime_of(READY)
     (others := place / ".new-00000000-0000-0000-0000-000000000000").mkdir()
     (left := place / ".new-11111111-1111-1111-1111-111111111111").mkdir()

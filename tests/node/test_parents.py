@@ -1,4 +1,4 @@
-"""What a slave takes from its parent, from a former one, and from one that does not know it."""
+"""What a slave accepts from its parent, from a former parent, and from a parent that does not know it."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_an_adopted_slave_that_gets_no_place_goes_back_to_its_own_parent() -> No
 
 
 def test_a_node_that_lets_go_of_jobs_as_its_lease_ends_leaves_its_parent_which_may_have_sent_them_just_now() -> None:
-    """What nodes below said of such a job went nowhere then, and nobody sent it to them again."""
+    """What nodes below said of such a job was lost then, and the job was not sent to them again."""
     ended: list[str] = []
     lease = SimpleNamespace(ends_s=0.0, lease_s=12.0)
     verifier: Any = SimpleNamespace(lease=lease)

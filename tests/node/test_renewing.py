@@ -1,4 +1,4 @@
-"""A slave whose keys are in its memory alone, as `gproc start` gives them, renews them; and what it does not take."""
+"""A slave that has its keys in memory only, as from `gproc start`, renews them; and which keys it refuses."""
 
 from __future__ import annotations
 

@@ -137,4 +137,4 @@ def test_a_tool_that_others_than_root_could_exchange_is_not_used(
     (tmp_path / "gdb").write_text("#!/bin/sh\n")
     (tmp_path / "gdb").chmod(0o755)
     monkeypatch.setattr(user_stacks, "TOOL_DIRECTORIES", (str(tmp_path),))
-    assert user_stacks.tool_named("gdb") is None  # below /tmp, which everybody can write
+    assert user_stacks.tool_named("gdb") is None  # below /tmp, where all users can write

@@ -1,4 +1,4 @@
-"""Records on their way to syslog: one message each, and a log that nobody reads stops no daemon."""
+"""Records on their way to syslog: each is one message, and a log that no program reads stops no daemon."""
 
 from __future__ import annotations
 

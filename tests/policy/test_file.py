@@ -55,7 +55,7 @@ def test_without_a_path_there_is_no_policy() -> None:
 def test_the_log_says_which_policy_holds_and_once_that_it_is_gone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """That everybody might run everything from then on was said nowhere."""
+    """No line said that from then on all users could run everything."""
     caplog.set_level("INFO", "gproc")
     path = written(tmp_path / "p", "[[allow]]\nusers = [1]\n")
     file = PolicyFile(PolicyPlace(str(path), False))
@@ -81,7 +81,7 @@ def nothing_runs(place: PolicyPlace, reason: str) -> None:
 
 
 def test_a_policy_that_somebody_has_named_and_that_is_not_there_lets_nobody_in(tmp_path: Path) -> None:
-    """A name that was mistyped let everybody run everything, without a word."""
+    """A mistyped name let all users run everything, without a word."""
     path = tmp_path / "p"
     named = PolicyPlace(str(path), True)
     nothing_runs(named, "p, which GPROC_POLICY names: No such file or directory")

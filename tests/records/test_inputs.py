@@ -100,7 +100,8 @@ def test_input_is_passed_on_in_order_when_it_is_on_the_disk_and_if_the_disk_fail
 
 
 def test_a_log_has_begun_when_what_nodes_may_lack_already_is_on_the_disk(tmp_path: Path) -> None:
-    """If the master crashed before, the next one had a job whose nodes lacked input that it did not have."""
+    """If the master crashed before, the next one had a job whose nodes lacked input, and did not have that input
+    itself."""
 
     async def work() -> None:
         keeper = RecordKeeper(str(tmp_path), Keeping())

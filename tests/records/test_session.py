@@ -1,4 +1,5 @@
-"""The master's session on disk: what a crash leaves, what a clean end leaves, and what nobody may go on with."""
+"""The master's session on disk: what a crash leaves, what a clean end leaves, and which sessions no master
+continues."""
 
 from __future__ import annotations
 
@@ -66,7 +67,7 @@ def test_a_file_that_is_none_begins_a_new_session(tmp_path: Path, content: bytes
 
 def test_numbers_that_could_not_be_reserved_on_the_disk_are_not_used_by_another_master(tmp_path: Path) -> None:
     first = session(tmp_path)
-    os.mkdir(tmp_path / f"{FILE}.new")  # nobody can write there now
+    os.mkdir(tmp_path / f"{FILE}.new")  # no process can write there now
     for _ in range(NUMBERS + 1):
         first.number()
     assert not (tmp_path / FILE).exists()

@@ -1,4 +1,4 @@
-"""Who takes in whose child, and whom a slave may dial: as rules."""
+"""The rules for which relay takes in whose child, and which hosts a slave may dial."""
 
 from __future__ import annotations
 

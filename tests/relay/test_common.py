@@ -1,4 +1,4 @@
-"""What the children of one parent have alike comes from one of them, and the parent gets every byte of all."""
+"""Output that the children of one parent have alike comes from one of them; the parent gets every byte of all."""
 
 from __future__ import annotations
 

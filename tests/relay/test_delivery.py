@@ -86,7 +86,7 @@ def test_nothing_is_taken_of_a_rank_after_its_end() -> None:
 
 
 def test_a_new_way_frees_nothing_by_itself() -> None:
-    """Whoever sends the job again says how much the master has, and need not be the master."""
+    """The relay that sends the job again says how much the master has.  It need not be the master itself."""
     kept = KeptOutput(WINDOW_BYTES)
     kept.add(b"x" * 100)
     list(kept.take())

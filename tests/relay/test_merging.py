@@ -1,4 +1,4 @@
-"""Output that ranks have alike goes up a link once, and whatever is cut where, the parent gets every byte."""
+"""Output that ranks have alike goes up a link once.  The parent gets every byte, however links are cut."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from tests.loop import run
 
 
 def endpoints(place: Path) -> tuple[Endpoint, Endpoint]:
-    """Of a master and of a node of its cluster."""
+    """The endpoints of a master and of a node of its cluster."""
     authority = open_authority(gproc_home({"GPROC_HOME": str(place / "home")}), create=True)
     provision(authority, "kn7", (), str(place / "kn7"))
     master = Endpoint(load_identity(authority.home, "master", "fe"))
@@ -74,7 +74,7 @@ def test_a_welcome_that_comes_as_the_attempt_is_given_up_is_no_bug(tmp_path: Pat
 
 
 def test_what_was_reached_serves_the_next_join_of_that_way_and_is_closed_by_any_other(tmp_path: Path) -> None:
-    """Dialled another way, the node left a connection at the master that nobody used, until the master ended it."""
+    """If the node dialled another way, it left an unused connection at the master, until the master ended it."""
     master, slave = endpoints(tmp_path)
     join = a_join()
 

@@ -1,4 +1,4 @@
-"""A relayed job keeps all output and outcomes, whatever order its events have."""
+"""A relayed job keeps all output and outcomes, in any order of its events."""
 
 from __future__ import annotations
 

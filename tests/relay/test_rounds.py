@@ -1,4 +1,4 @@
-"""The work of several users in turn: nobody waits for all of what another user has."""
+"""The work of several users in turn: no user waits for all the work of another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers about stacks are merged on their way: nothing counts twice, and nobody speaks for the ranks of others."""
+"""Answers about stacks are merged on their way: no rank counts twice, and no node answers for the ranks of another."""
 
 from __future__ import annotations
 

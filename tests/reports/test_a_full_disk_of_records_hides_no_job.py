@@ -1,6 +1,6 @@
 """While the disk of --state was full, `last`, `@failed` and --retry-failed meant an older job, without a word.
 
-And nobody was told that the output of a job with --spool was not kept.
+And no message said that the output of a job with --spool was not kept.
 
 The master knows the jobs of its own run: it answers from that until the disk takes their records.
 """
@@ -81,7 +81,7 @@ def test_a_disk_that_does_not_answer_keeps_no_client_whose_job_is_over(tmp_path:
         (spool,) = (path for path in state.rglob("*") if path.is_file() and path.parent.name == "1")
         stuck = spool.parent.parent / "2" / spool.name
         stuck.parent.mkdir(mode=0o700)
-        os.mkfifo(stuck)  # who opens it to write waits for a reader, as for a file system that does not answer
+        os.mkfifo(stuck)  # to open it for writing waits for a reader, as for a file system that hangs
         done = cluster.exec("--spool", "1", "echo", "hi")
         assert (done.returncode, done.stdout) == (0, b"hi\n"), done
         assert b"whether all of its output is kept is not known" in done.stderr

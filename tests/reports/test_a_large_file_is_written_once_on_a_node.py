@@ -1,4 +1,4 @@
-"""A large file's copy is the store's own file under a further name; and yet it is a file of its own to everybody."""
+"""A large file's copy is the store's own file under a further name, but every process sees it as a file of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nobody waits until 50 GB are read to be told that there is no master for them."""
+"""A user hears that there is no master at once, not after 50 GB have been read."""
 
 from __future__ import annotations
 

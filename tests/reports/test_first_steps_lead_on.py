@@ -1,4 +1,4 @@
-"""What a new user meets first says what to do next, and README's examples do what they say."""
+"""The messages that a new user meets first say what to do next, and README's examples do what they say."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def locale_of_the_page(tmp_path: Path) -> Path:
 
 
 def places_in(locale: str, names: Sequence[str]) -> dict[str, Place]:
-    """Where each host stands; a parent comes before its children in the end, whatever the order of `names`."""
+    """Where each host stands; a parent comes before its children in the end, in any order of `names`."""
     chosen = load(locale)
     parents: dict[str, tuple[int, str | None]] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Facts of a node that are remembered are those that would be found, whatever has changed since."""
+"""The remembered facts of a node are the facts that would be found now, also after changes."""
 
 from __future__ import annotations
 

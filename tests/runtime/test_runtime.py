@@ -109,7 +109,7 @@ def test_a_file_that_changes_makes_another_runtime(tmp_path: Path) -> None:
     content[len(content) // 2] ^= 1  # it was sent so, and no node could unpack it
     kept.write_bytes(content)
     assert runtime_of_this_machine(environ) == first
-    kept.chmod(0o666)  # anybody could have written it
+    kept.chmod(0o666)  # any user could have written it
     assert runtime_of_this_machine(environ).digest == first.digest
     assert kept.stat().st_mode & 0o777 == 0o600
 
@@ -222,7 +222,7 @@ def test_a_traceback_of_it_names_module_line_and_function(unpacked: Path) -> Non
 
 
 def test_the_process_that_asks_pam_is_run_by_its_path(unpacked: Path) -> None:
-    """By the one that asking.py finds beside itself."""
+    """The path is the one that asking.py finds beside itself."""
     script = "from gproc.policy import asking; print(asking._program())"
     program = said_by(unpacked, script)
     done = subprocess.run(python_of(unpacked, program), env={}, cwd="/", capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Who may connect to the master's socket, and what those are told who may not."""
+"""Which users may connect to the master's socket, and what the others are told."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ NODE = KeptRun(b"n" * 16, b"k")
 
 
 def test_a_node_that_had_left_when_its_job_began_does_not_keep_it_for_ever_after_a_crash() -> None:
-    """If the master crashed before that was on the disk, nobody said it again, and the job never ended."""
+    """If the master crashed before that was on the disk, no node said it again, and the job never ended."""
     live, ended = at_the_next_master(None, None, [Returned(0)], [NODE, NODE, None])
     assert live.job.outcomes == {0: Returned(0), 2: Lost("it left before the job began")}
     assert ended == []

@@ -40,7 +40,7 @@ def test_a_client_that_wants_to_leave_a_thousand_times_costs_the_master_as_much_
 
 
 def test_a_client_has_not_left_before_what_nodes_have_let_go_of_is_on_the_disk() -> None:
-    """The next master, after a crash just then, had a job part of whose output nobody had any more."""
+    """After a crash just then, the next master had a job of which no node or disk had all of the output any more."""
     steps = run(leaving("run"))
     assert steps == ["pause", "pause", "noted", "written", "told", "pause"]
 
@@ -91,7 +91,7 @@ async def leaving(action: Any) -> list[str]:
 
 
 def test_a_job_that_ends_while_its_client_leaves_it_is_not_kept() -> None:
-    """It was given a spool that nobody ended, so that its record said for ever that it runs."""
+    """It was given a spool that was never ended, so its record said for ever that it runs."""
 
     class EndingJob(WaitingJob):
         async def all_is_here(self) -> None:

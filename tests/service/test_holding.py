@@ -1,4 +1,4 @@
-"""Jobs whose end no disk has taken: nodes keep what they said, but not of any number of jobs, and not for ever."""
+"""Jobs whose end is on no disk: nodes keep their output, but only for a limited number of jobs and a limited time."""
 
 from __future__ import annotations
 

@@ -22,11 +22,11 @@ from tests.loop import run
 from tests.spread.test_fetching import BLOBS, BUNDLE, CHUNKS, DATA, OWN, content
 
 OTHER = b"o" * 32
-"""The name of a bundle that nobody offers."""
+"""The name of a bundle that no client offers."""
 
 
 SHORT_S = 0.01
-"""The patience of a master that waits for nobody."""
+"""The patience of a master that hardly waits."""
 
 
 class Client:
@@ -185,7 +185,7 @@ def test_chunks_of_a_client_that_was_not_asked_and_chunks_that_come_late_are_ign
     async def work() -> None:
         async with clients(2) as (first, second):
             service = Service(tmp_path, first, second)
-            service.give(first, CHUNKS)  # nobody asked
+            service.give(first, CHUNKS)  # it was not asked for
             fetching = service.fetching()
             await first.wants(1)
             service.give(second, (BUNDLE,))

@@ -1,4 +1,4 @@
-"""So many nodes of a job at a time: the rule, whatever ends, fails or cannot be reached."""
+"""The rule of `--fanout`: a job runs on so many nodes at a time, also if nodes end, fail or cannot be reached."""
 
 from __future__ import annotations
 

@@ -30,11 +30,11 @@ MODULES_WITH_TIME = (
 )  # fmt: skip
 
 TOGETHER_S: Final = 1e-9
-"""What is due within this time happens at once."""
+"""Callbacks that are due within this time of each other happen together."""
 
 
 class Process:
-    """One simulated process.  Whatever it starts later belongs to it too."""
+    """One simulated process.  All that it starts later belongs to it too."""
 
     def __init__(self, host: str) -> None:
         self.host = host
@@ -128,7 +128,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return future
 
     def add_signal_handler(self, *_: object) -> None:
-        """Nobody sends signals here."""
+        """No signals are sent here."""
 
     def run_for(self, seconds: float) -> None:
         self.call_later(seconds, self.stop)
@@ -226,6 +226,6 @@ def present_process() -> Process:
 
 
 def running_host() -> str:
-    """Of the process that runs now; "" if none does."""
+    """The host of the process that runs now; "" if none does."""
     process = _process.get()
     return "" if process is None else process.host

@@ -98,7 +98,7 @@ class Disk:
         self._directory.cleanup()
 
     def _sizes(self) -> dict[Path, int]:
-        """Of the files that are appended to."""
+        """The sizes of the files that are appended to."""
         files = [file for name in ("spool", "input") for file in Path(self.place, name).rglob("*") if file.is_file()]
         return {file: file.stat().st_size for file in files}
 
@@ -117,7 +117,7 @@ class _Work:
     def do(self) -> None:
         try:
             self.value = self._work()
-        except Exception as error:  # noqa: BLE001 - its result is for the one who waits
+        except Exception as error:  # noqa: BLE001 - its result is for the caller that waits
             self.error = error
         self.done = True
         self._told(self)

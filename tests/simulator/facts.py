@@ -41,9 +41,10 @@ class JobFacts:
     input_bytes: of its standard input; None: it has none.  outcomes: of the ranks that have ended, as far as the
     present master knows.  is_promised: whether it goes on without its client and its master.  is_late: whether its
     first output went to its client alone.  is_over: whether all of its ranks have ended.  is_gone: whether its master
-    has crashed, and it ended with it.  signals: how many its programs were sent that end nothing.  may_lack: whether
-    the disk was full while it ran, so that not all of its output is kept.  given_up: when the present master said of a
-    rank that nothing of it runs, or will.  never: the ranks of which a former one had said so, and written it down.
+    has crashed, and it ended with it.  signals: how many signals that end nothing its programs were sent.  may_lack:
+    whether the disk was full while it ran, so that not all of its output is kept.  given_up: when the present master
+    said that nothing of a rank runs, or will run.  never: the ranks for which a former master had said so, and written
+    it down.
     """
 
     def __init__(self, size: int, wanted: Wanted) -> None:

@@ -18,13 +18,13 @@ EPISODE: Final = 400
 """Faults until everything must be in order again."""
 
 PACES: Final = (4.0, 8.0, 16.0, 32.0)
-"""Faults a second, on average, one of these in an episode: at the last one nobody has peace for long."""
+"""Faults a second, on average; each episode has one of these rates.  At the last one faults come all the time."""
 
 CALM_PACES: Final = (1.0, 4.0)
-"""Some jobs end before the next fault then."""
+"""At these rates some jobs end before the next fault."""
 
 JOBS: Final = 2
-"""So many jobs run at a time."""
+"""How many jobs run at a time."""
 
 
 class Faults:
@@ -107,7 +107,7 @@ class Faults:
         self._restart_later(slave)
 
     def _lose_machine(self) -> None:
-        """No power: nobody hears that its connections have ended."""
+        """No power: no peer hears that its connections have ended."""
         slave = self._someone()
         seconds = self._seconds()
         self.world.network.take_down(slave.process.host, seconds)
@@ -116,7 +116,7 @@ class Faults:
         self._restart_later(slave, seconds)
 
     def _set_date(self) -> None:
-        """Somebody sets the date of a machine, often of the front end."""
+        """An administrator sets the date of a machine, often of the front end."""
         master = self.world.master.process.host
         self.world.clocks.set_date(self.random.choice((master, self._someone().process.host)))
 
@@ -215,7 +215,7 @@ def simulate(
     seed: int, faults: int, *, tell: Callable[[World], None] = lambda _: None, small: bool = False,
     paces: Sequence[float] = PACES, **switches: bool,
 ) -> int:  # fmt: skip
-    """So many faults.  Returns how many there were.
+    """Simulate at least this many faults.  Returns how many there were.
 
     small: 16 nodes.  paces: faults a second, one of these in each episode.  switches: those of `Switches` that are on.
 

@@ -44,13 +44,13 @@ if TYPE_CHECKING:
 CLUSTER: Final = "c"
 
 LISTS_BYTES: Final = 8 << 10
-"""Of all lists of tasks: sometimes one is too much."""
+"""The limit of all lists of tasks together: sometimes one list more is too much."""
 
 
 class Wanted(NamedTuple):
-    """What a client asks for.  input_bytes: of its standard input; None: it has none.  fanout: it runs on so many nodes
-    at a time; None: on all.  max_fail: after so many that failed no more begin.  maps: it is `gproc map`.  listed: with
-    `--detach`."""
+    """What a client asks for.  input_bytes: of its standard input; None: it has none.  fanout: on how many nodes it
+    runs at a time; None: on all.  max_fail: no more ranks begin after so many have failed.  maps: it is `gproc map`.
+    listed: with `--detach`."""
 
     places: list[Place]
     keep: Keep = Keep()
@@ -139,7 +139,7 @@ class SimDepartures(Departures):
 
 
 class SimService(JobService):
-    """The product's, for jobs of one client each, whom nobody refuses."""
+    """The product's job service, for jobs of one client each; it refuses no client."""
 
     def __init__(self, world: World, master: SimMaster, book: Any, spools: Any) -> None:
         offers: Any = SimpleNamespace(unavailable=nothing, withdraw=nothing)
@@ -210,7 +210,7 @@ class SimService(JobService):
             self._departures.lost(live)
 
     def attach(self, live: LiveJob) -> None:
-        """Somebody types, if nobody else does."""
+        """Begin to type the job's input, if no client does."""
         is_read = live.job.request.stdin and live.job.request.action != "map"
         if is_read and live.input_from is None and not live.input_ended and not live.job.over:
             typist = Typist(self._world, live)

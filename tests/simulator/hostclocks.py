@@ -1,7 +1,8 @@
 """The clocks of simulated machines: what each shows, and how that jumps.
 
 CLOCK_BOOTTIME counts from the start of each machine, so no two show the same, and it begins again with the machine.
-The date is what somebody has set: it jumps, forth and back, while programs run.  Both run at the speed of the loop.
+The date is what an administrator has set: it jumps, forth and back, while programs run.  Both run at the speed of the
+loop.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ STEP_S: Final = 1e-9
 """Between two looks at a clock."""
 
 JUMPS_S: Final = (2.0, 20.0, 600.0, 1_000_000.0)
-"""So far a date jumps at most."""
+"""How far a date jumps at most, in seconds."""
 
 
 class HostClocks:

@@ -29,7 +29,7 @@ class KeptJobs:
         return record is not None and record.state == "ended"
 
     def outcomes(self, job: int, *, may_be_broken: bool = False) -> dict[int, Outcome]:
-        """Of the ranks whose ends are on the disk, in the record or in the spool."""
+        """The outcomes of the ranks whose ends are on the disk, in the record or in the spool."""
         record = self._record(job)
         found = {} if record is None else record.outcomes()
         for entry in self._entries(job, may_be_broken=may_be_broken):
@@ -72,13 +72,13 @@ class KeptJobs:
             self._world.fail(f"job {job}: only the ends of {sorted(ends)} are kept")
 
     def look_at_what_is_left(self, job: int) -> None:
-        """Of a job that has ended with its master, as it did not outlive it: what its tasks did until then."""
+        """Check what the tasks of a job that has ended with its master did until then."""
         if job in self._world.map_facts:
             entries = self._entries(job, may_be_broken=True)
             look_at_tasks(self._world, job, entries, self.outcomes(job, may_be_broken=True), None)
 
     def leftovers(self, nodes: int) -> str:
-        """What is on the disk although no job runs."""
+        """What is on the disk although no job runs; "" if nothing."""
         database, disk = self._database, self._world.disk
         assert disk is not None
         if names := os.listdir(Path(disk.place, "input")):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.simulator.world import World
 
 PIECE_BYTES: Final = 700
-"""Of a list, at a time."""
+"""How much of a list is sent at a time."""
 
 
 class SimListedJob(SimJob, ListedJob):
@@ -106,7 +106,8 @@ class SimLister(SimClient):
 def look_at_tasks(
     world: World, job: int, entries: Sequence[SpoolEntry], outcomes: Mapping[int, Outcome], notes: TaskNotes | None
 ) -> None:
-    """What the spool has of a job whose tasks the master handed out.  notes: None: it ended with its master."""
+    """Check what the spool has of a job whose tasks the master handed out.  notes: None if the job ended with its
+    master."""
     facts, may_lack = world.map_facts[job], world.jobs[job].may_lack
     at: dict[int, int] = {}
     said: dict[int, bytes] = {}
@@ -155,7 +156,7 @@ def look_at_tasks(
 def _look_at_notes(
     world: World, job: int, ends: Mapping[int, Outcome], outcomes: Mapping[int, Outcome], notes: TaskNotes
 ) -> None:
-    """What its user is told at the end."""
+    """Check what its user is told at the end."""
     facts, may_lack = world.map_facts[job], world.jobs[job].may_lack
     if not may_lack and (forgotten := facts.begun.keys() - ends.keys()):
         world.fail(f"job {job}: tasks {sorted(forgotten)} have begun, and it is not kept how they ended")

@@ -243,7 +243,7 @@ class Network:
         self._pump_all()
 
     def _notice_cut(self) -> None:
-        """What is sent one way is acknowledged the other way: so both ends notice either."""
+        """Data that goes one way is acknowledged the other way, so both ends notice a cut of either way."""
         for link in list(self.links):
             here, there = link.process.host, link.out.end.process.host
             if (self.is_cut(here, there) or self.is_cut(there, here)) and not link.process.frozen:

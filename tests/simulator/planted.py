@@ -165,7 +165,7 @@ def leases_are_not_noted(self: MasterSession, until_s: float) -> None:
 
 
 def half_an_entry_stays(self: SpoolFiles, number: int, uid: int) -> Any:
-    """What was written half as the master died is not cut off."""
+    """An entry that was written half when the master died is not cut off."""
     with replaced(spool_module, "_read_whole", lambda path, found: [_read_whole(path, found), 1 << 62][1]):
         return _go_on(self, number, uid)
 
@@ -219,7 +219,7 @@ _open = JobInput.open
 
 
 def end_is_the_last_block(self: Inlet[Any], block: InputBlock) -> None:
-    """What was repeated for one child of a relay went to all of them, and the others gave up their parent."""
+    """Input that was repeated for one child of a relay went to all children, and the others gave up their parent."""
     if self.__dict__.get("had_end"):
         raise PeerError("standard input after its end")
     self.__dict__["had_end"] = not block.data
@@ -278,28 +278,28 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
     **ON_FULL_DISKS,
     **IN_CLOCKS,
 }
-"""By what is wrong: the class or module, the method, and what stands in for it."""
+"""Planted bugs by name: the class or module, the method, and the function that replaces it."""
 
 KEEPING: Final = set(list(PLANTED)[-11 - len(IN_LISTS) - len(ON_FULL_DISKS) - len(IN_CLOCKS) :])
-"""Those that show only if the master has a disk and jobs have an input."""
+"""The bugs that show only if the master has a disk and jobs have an input."""
 
 TURNING: Final = {"a rank that was dropped begins", "an order is obeyed again"}
-"""Those that show only if jobs run on a few nodes at a time and are sent signals."""
+"""The bugs that show only if jobs run on a few nodes at a time and are sent signals."""
 
 FILLING: Final = {"nothing is said of output that is gone", *ON_FULL_DISKS}
-"""Those that show only if the master's disk is full at times."""
+"""The bugs that show only if the master's disk is full at times."""
 
 MAPPING: Final = {*IN_MAPS, *IN_LISTS, "a part of a list that no disk took is left out"}
-"""Those that show only if jobs have lists of tasks."""
+"""The bugs that show only if jobs have lists of tasks."""
 
 CALM: Final = {*IN_LISTS, *ON_FULL_DISKS}
-"""Those that show only if faults are seldom, so that some jobs come to their end."""
+"""The bugs that show only if faults are seldom, so that some jobs come to their end."""
 
 CLOCKED: Final = set(IN_CLOCKS)
-"""Those that show only if machines have clocks of their own."""
+"""The bugs that show only if machines have clocks of their own."""
 
 ENDING: Final = {"a session that has ended is forgotten"}
-"""Those that show only if the master ends cleanly."""
+"""The bugs that show only if the master ends cleanly."""
 
 SEEDS: Final = {
     "a rank that was dropped begins": 3_000_010,
@@ -355,7 +355,7 @@ ALIKE: Final = {
     "output is known by its place",
     "a parent keeps less than it has offered", "references go to a parent that has not what they mean",
 }  # fmt: skip
-"""Those that show only if ranks say the same."""
+"""The bugs that show only if ranks say the same."""
 
 
 @contextlib.contextmanager
@@ -366,6 +366,6 @@ def planted(name: str) -> Iterator[None]:
 
 
 def switches_of(name: str) -> Switches:
-    """Those that it needs."""
+    """The switches that a planted bug needs."""
     needed = (KEEPING, TURNING, FILLING, ENDING, MAPPING, ON_FULL_DISKS, CLOCKED)
     return Switches(*(name in names for names in needed))

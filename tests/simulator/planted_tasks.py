@@ -18,7 +18,7 @@ from gproc.wire.tasks import TaskReportReader, TasksReturned
 
 
 def tasks_of_a_lost_node_are_given_again(self: TaskFeed, rank: int, outcome: Outcome) -> Iterator[TaskEvent]:
-    """Nobody knows whether they ran."""
+    """They are given again although they may have run."""
     site = self._sites[rank]
     self._close(site, outcome)
     site.recalled = False
@@ -82,7 +82,7 @@ _read = TaskListFile.read
 
 
 async def client_leaves_before_the_list_is_here(self: ListedJob) -> None:
-    """What has come until then is the list."""
+    """The part of the list that has come until then counts as all of it."""
 
 
 def tasks_of_a_lost_node_are_not_kept(self: ListedJob, message: messages.Message) -> None:

@@ -27,7 +27,7 @@ LARGE: Final = 6000
 """Bytes of the longest output or input: 1.5 times what a node keeps."""
 
 STOPS: Final = 0.2
-"""So many of the programs that have a standard input do not read all of it."""
+"""The share of the programs with a standard input that do not read all of it."""
 
 
 class Saying:
@@ -37,14 +37,14 @@ class Saying:
 
 
 def output_of(job: int, rank: int, stream: int, offset: int, size: int) -> bytes:
-    """What a program says there."""
+    """What a program says at this place of its output."""
     rank = 0 if Saying.is_alike and job % 4 else rank
     begin = (job * 7919 + rank * 10007 + stream * 131 + offset) % (1 << 16)
     return NOISE[begin : begin + size]
 
 
 def input_of(job: int, offset: int, size: int) -> bytes:
-    """What stands in a job's standard input there."""
+    """What stands at this place of a job's standard input."""
     return output_of(job + 3, 0, 0, offset, size)
 
 
@@ -53,7 +53,7 @@ def nothing(*_: object, **__: object) -> None:
 
 
 class SimLauncher:
-    """abilities, python_because: as of `Launcher`.  Programs end with their lease, whatever the slave does."""
+    """abilities, python_because: as of `Launcher`.  Programs end with their lease, also if the slave does nothing."""
 
     abilities = SimpleNamespace(reason="", view=True)
     python_because = ""
@@ -81,7 +81,7 @@ class Truth:
 
     returned, killed: its program has ended by itself, or from outside.  lease_ends_s: when it ends at the latest.
     read: bytes of its standard input that its program has read.  at_end: whether it has read the end too.
-    signals: how many it has been sent that end nothing.
+    signals: how many signals that end nothing it has been sent.
     """
 
     def __init__(self, slave: SimSlave, rank: int, sizes: dict[int, int], code: int) -> None:

@@ -1,4 +1,4 @@
-"""What must be in order when no more faults happen: nobody keeps anything, and all that was begun has ended."""
+"""What must be in order when no more faults happen: no process keeps anything, and all that was begun has ended."""
 
 from __future__ import annotations
 

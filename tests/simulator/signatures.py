@@ -1,4 +1,5 @@
-"""Signatures that cost a hundredth: a keyed digest instead of Ed25519.  A changed one is refused; nobody forges here.
+"""Signatures that cost a hundredth: a keyed digest instead of Ed25519.  A changed one is refused; no peer forges one
+here.
 
 Real ones would be a third of the time of a simulated fault.
 """

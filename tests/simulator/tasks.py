@@ -1,7 +1,7 @@
 """`gproc map` in the simulator: a client with a list, by the product's rules, and nodes that run its tasks.
 
-A task says and returns what a formula gives.  None begins twice, whatever dies; each has one end; it is lost only with
-its node.
+A task says and returns what a formula gives.  Also if processes die, no task begins twice, each has one end, and it is
+lost only with its node.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def values_of(job: int, task: int) -> tuple[bytes, ...]:
 
 
 class MapFacts:
-    """What has really happened to the tasks of one job.
+    """What really happened to the tasks of one job.
 
-    begun: the rank on which each began.  ended: those that have ended by themselves.  drained: by the ranks that get no
-    new tasks, those that they had.  count: of the list that a client has left to the master; is_left: whether it has.
-    is_killed: whether its tasks are ended from outside.
+    begun: the rank on which each began.  ended: the tasks that have ended by themselves.  drained: for each rank that
+    gets no new tasks, the tasks that it had.  count: of the list that a client has left to the master; is_left: whether
+    a client has left one.  is_killed: whether its tasks are ended from outside.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A cluster of a hundred nodes in one process, the faults that happen to it, and what must be true whatever happens."""
+"""A cluster of a hundred nodes in one process, the faults that happen to it, and what must be true all the same."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ class World:
         facts.may_lack = self.disk is not None and self.disk.is_full
 
     def attend(self) -> None:
-        """Somebody types what the clients of detached jobs have not typed."""
+        """Have simulated users type what the clients of detached jobs have not typed."""
         for live in self.master.jobs.running():
             if self.random.random() < 0.3:
                 self.inside(self.master.process, self.master.jobs.attach, live)
@@ -190,7 +190,7 @@ class World:
             self.inside(self.master.process, tell_of_drained, lives, some)
 
     def fill_disk(self, seconds: float) -> None:
-        """What running jobs say is not kept for a while, unless it waits until then."""
+        """The disk is full for a while: the output of running jobs is not kept, unless it waits until then."""
         if self.disk is None or self.disk.is_full:
             return
         self.disk.is_full = True
@@ -305,7 +305,7 @@ class World:
         self.inside(slave.process, slave.begin)
 
     def inside(self, process: Process | None, what: Callable[..., None], *args: object) -> None:
-        """Have a process do this at once; None: nobody's."""
+        """Have a process do this at once.  None: outside of all processes."""
         context = self.network.context if process is None else process.context
         self.loop.call_soon(what, *args, context=context)
 

@@ -1,4 +1,4 @@
-"""A node whose store cannot keep a bundle passes it on to those who want it, and tries again for the next job."""
+"""A node whose store cannot keep a bundle passes it on to the nodes that want it, and tries again for the next job."""
 
 from __future__ import annotations
 

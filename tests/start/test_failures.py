@@ -1,4 +1,4 @@
-"""What keeps a host from being started is named for it, in ssh's or the kernel's own words, and stops no other."""
+"""Why a host cannot be started is said for that host, in ssh's or the kernel's own words; other hosts are started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the front end says of who gave a node its runtime."""
+"""What the front end says about where a node got its runtime."""
 
 from __future__ import annotations
 

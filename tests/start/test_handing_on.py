@@ -23,7 +23,7 @@ def bare(lab: Lab, *hosts: str) -> None:
 
 
 def sent_a_runtime(found: dict[str, Any]) -> set[str]:
-    """To whom the front end sent it."""
+    """The hosts to which the front end sent the runtime."""
     return {host for host, node in found.items() if node["sent_bytes"] > HALF_OF_A_RUNTIME}
 
 
@@ -35,7 +35,7 @@ def test_a_rack_master_hands_the_runtime_on_to_those_below_it(lab: Lab) -> None:
     assert {host: node["runtime_from"] for host, node in found.items()} == {"h1": "", "h2": "h1", "h3": "h2"}
     for host in ("h1", "h2", "h3"):
         assert lab.shell(host, "ls -a /var/cache/gproc/runtimes").count(".part") == 0
-        assert lab.shell(host, "ps").count(" bootstrap ") == 0, "who hands it on ends with the start"
+        assert lab.shell(host, "ps").count(" bootstrap ") == 0, "the process that hands it on ends with the start"
 
 
 def test_a_node_that_is_up_already_need_not_hand_it_on(lab: Lab) -> None:
@@ -134,7 +134,7 @@ echo "ForceCommand /root/late" >>"$root/etc/sshd_config"
 
 
 def test_a_child_that_shares_its_parents_directory_and_comes_first_does_not_keep_it_waiting(lab: Lab) -> None:
-    """As with homes on a file server: who unpacks a runtime there locks the others out."""
+    """As with homes on a file server: the host that unpacks a runtime there locks the others out."""
     shared = lab.place / "shared"
     shared.mkdir(exist_ok=True)
     shell = SHARED.replace("SHARED", str(shared))

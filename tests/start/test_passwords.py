@@ -1,4 +1,5 @@
-"""Hosts that take passwords: the person at the terminal is asked once for all of them; elsewhere nobody is asked."""
+"""Hosts that take passwords: gproc asks the person at the terminal once for all of them; without a terminal it does
+not."""
 
 from __future__ import annotations
 
@@ -86,7 +87,7 @@ class Person:
             return self._process.poll() is None
         try:
             self.shown += os.read(self.terminal, 4096).decode()
-        except OSError:  # nobody has the other end any more
+        except OSError:  # no process has the other end any more
             return False
         return True
 

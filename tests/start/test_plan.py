@@ -6,7 +6,7 @@ from gproc.start.plan import planned
 
 
 def test_a_place_whose_host_was_removed_is_given_to_the_next_one() -> None:
-    """And nobody gets a place below one that is free."""
+    """And no host gets a place below one that is free."""
     kept = planned(["a", "b", "c"], 2)[1:2]
     assert [(each.place, each.parent) for each in planned(["d", "e", "f"], 2, kept)] == [
         ((1,), ""), ((1, 1), "d"), ((2, 1), "b")

@@ -95,7 +95,8 @@ def two_keys() -> list[asyncssh.SSHKey]:
 def test_a_new_key_was_not_noted_in_the_file_that_counts_so_that_any_other_was_new_too(
     home: Path, two_keys: list[asyncssh.SSHKey], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was noted in ~/.ssh/known_hosts, where nobody looked for it: whoever was on the way got the node's secrets."""
+    """It was noted in ~/.ssh/known_hosts, which was not read for it: a machine on the way could get the node's
+    secrets."""
     monkeypatch.chdir(home)
     first, second = asyncio.run(logins(home, two_keys, f"  UserKnownHostsFile {name}\n"))
     assert first.startswith("Permission denied"), "that file is not there yet, as for ssh(1)"
@@ -157,7 +158,7 @@ def test_known_hosts_that_cannot_be_read_are_not_no_known_hosts(home: Path, kind
 
 @pytest.mark.parametrize("known", ["elsewhere", "[127.0.0.1]:{port}"])
 def test_a_file_of_known_hosts_that_is_none_does_not_mean_any_key(home: Path, known: str) -> None:
-    """asyncssh takes every key then, and whoever is on the way would have got the node's secrets."""
+    """asyncssh accepts every key then, so a machine on the way would have got the node's secrets."""
     found = asyncio.run(refusal(home, known, accept=known != "elsewhere", UserKnownHostsFile="none"))
     expected = "is not in known_hosts" if known == "elsewhere" else "is another one than known_hosts has"
     assert expected in found
@@ -217,7 +218,7 @@ def test_a_token_that_nobody_knows_failed_also_the_hosts_of_which_its_line_does_
 async def told_by_a_server(
     home: Path, config: str, *, authorized: bool | asyncssh.SSHKey, host: str = "node"
 ) -> str:
-    """What a host says that takes the key `home`/.ssh/good, or none, or another.  config: of ssh; {port} is the
+    """What a host says that accepts the key `home`/.ssh/good, or no key, or another.  config: of ssh; {port} is the
     server's.
     """
     (home / ".ssh").mkdir(exist_ok=True)
@@ -278,7 +279,7 @@ def test_a_key_that_is_not_there_is_named_if_the_host_refuses(home: Path, monkey
 
 
 class Agent(NamedTuple):
-    """Of ssh, with one key, which the server takes."""
+    """An ssh agent with one key, which the server accepts."""
 
     socket: Path
     key: Path
@@ -357,7 +358,7 @@ def test_keys_that_ssh_config_has_for_another_user_were_called_missing(
 
 
 def test_the_known_hosts_of_another_user_counted(home: Path) -> None:
-    """What the other user's file has of the host was not read."""
+    """The lines about the host in the other user's file were not read."""
     other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
     (home / "known").write_text(f"* {other}")
     config = "Match user guest\n  UserKnownHostsFile {home}/known\n" + NODE

@@ -1,4 +1,4 @@
-"""Who gives whom the runtime: every node gets it or is told why not, whatever fails, and a link carries it seldom."""
+"""Which node gives which the runtime: with any faults every node gets it or hears why not; a link carries it seldom."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ DIGEST = "00"
 class Run:
     """One start: nodes come in any order, transfers take their time, and some nodes are broken.
 
-    sent: how often each gave it.  at_once: how often it did so at the same time, at most.  cut_off: nobody reaches
-    them, and they reach nobody.  breaking: who gets it from them while it comes to them gets a part.
+    sent: how often each node gave it.  at_once: how often at most a node gave it at the same time.  cut_off: nodes that
+    reach no other node, and that no other reaches.  breaking: nodes that break off: a node that gets the runtime from
+    one of them while it comes there gets only a part.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ def test_the_front_end_sends_one_copy_to_many_nodes() -> None:
 
 
 def test_a_node_that_breaks_off_costs_its_guests_and_nobody_else() -> None:
-    """Who got a part is sent the rest by one who has all of it: the front end does not send to all at once."""
+    """A node that has all of it sends the rest to one that got a part: the front end does not send to all at once."""
     standings = planned([f"h{number}" for number in range(60)], 60)
     broken = frozenset(standing.name for standing in standings[::2])
     one = Run(standings, Random(3), warm=set(), cut_off=set(), breaking=broken)

@@ -62,7 +62,7 @@ def test_a_node_that_stays_busy_keeps_its_version_and_takes_jobs_again(lab: Lab,
     assert (done.returncode, told["h1"], told["h2"][0]) == (1, ("failed", "jobs still run there"), "up")
     assert versions(lab) == {"1": gproc.__version__, "2": "9.9.9"}
     states = {node["path"]: node["state"] for node in json.loads(lab.run("i", "--json").stdout)["nodes"]}
-    assert states == {"1": "up", "2": "drained"}, "who was drained before stays so"
+    assert states == {"1": "up", "2": "drained"}, "a node that was drained before stays so"
     assert lab.run("kill", "-s", "KILL", "last").returncode == 0
 
 

@@ -57,7 +57,7 @@ class Walk:
         self._locale = ""
 
     def prepare(self) -> None:
-        """The runtime is packed once on a front end; without this, by the first who needs it."""
+        """Pack the runtime once on the front end.  Otherwise the first command that needs it would pack it."""
         with self._step("gproc runtime"):
             words = [*self._lab.in_head(), sys.executable, "-m", "gproc", "runtime"]
             subprocess.run(words, env=self._lab.environ(), capture_output=True, check=True)

@@ -1,4 +1,4 @@
-"""The store on a real disk: what it gives is what was sent, whatever happened to the disk in between."""
+"""The store on a real disk: it gives exactly what was sent, also if the disk's contents changed in between."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_whole_chunks_of_zeros_are_holes_that_nobody_sends(store: Store) -> None
     path = released(store.commit(partial)).tree + b"/gproc-test"
     assert Path(os.fsdecode(path)).read_bytes() == content
     assert os.stat(path).st_blocks * 512 <= 2 * CHUNK_BYTES
-    assert store.read(digest_of(bytes(CHUNK_BYTES))) == bytes(CHUNK_BYTES), "who does not know it may ask"
+    assert store.read(digest_of(bytes(CHUNK_BYTES))) == bytes(CHUNK_BYTES), "a user who does not know it may ask"
 
 
 def test_a_shorter_chunk_with_the_name_of_a_hole_is_none(store: Store) -> None:

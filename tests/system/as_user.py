@@ -48,7 +48,7 @@ for module in list(sys.modules.values()):
     if hasattr(module, "__path__"):
         module.__path__[:] = map(kept, module.__path__)
 """
-"""Modules are found by handles of their directories, whoever may enter those above."""
+"""Modules are found by handles of their directories, so a user who may not enter those above can import them."""
 
 _KEEP_OR_IMPORT_ALL: Final = f"""
 import os, sys

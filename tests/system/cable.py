@@ -21,7 +21,7 @@ class Cable:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def cut(self) -> None:
-        """Nothing passes any more, and nobody is told."""
+        """Nothing passes any more, and neither end is told."""
         self._flows.clear()
 
     def mend(self) -> None:

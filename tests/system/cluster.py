@@ -350,7 +350,7 @@ class Cluster:
 
 
 def unused_port() -> int:
-    """One that the kernel gives to nobody: a master that is started again finds its port free."""
+    """A port that the kernel gives to no other socket, so that a master that is started again finds its port free."""
     while True:
         port = random.randint(12_000, 30_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):

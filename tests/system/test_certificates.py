@@ -1,4 +1,4 @@
-"""Certificates in a running tree: they are renewed, and who is revoked is out and stays out."""
+"""Certificates in a running tree: they are renewed, and a node that is revoked is out and stays out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gproc drain`: a node that somebody repairs gets no new jobs, whoever asks, and what runs there goes on."""
+"""`gproc drain`: a node under repair gets no new jobs from any user, and what runs there goes on."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def test_a_directory_that_cannot_be_made_is_named(six: Cluster) -> None:
 
 @pytest.mark.parametrize("reads", [False, True])
 def test_a_fifo_among_the_files_of_a_directory_is_named(six: Cluster, reads: bool) -> None:
-    """gproc waited in open(2) for somebody to read it, and only kill -9 ended that."""
+    """gproc waited in open(2) for a reader, and only kill -9 ended that."""
     place = six.work / f"with-fifo-{reads}"
     place.mkdir()
     os.mkfifo(place / "1.out")

@@ -1,4 +1,4 @@
-"""`gproc map`: a program runs once for each line of a list, on whichever node is free, and each task like a job."""
+"""`gproc map`: a program runs once for each line of a list, on a node that is free, and each task runs like a job."""
 
 from __future__ import annotations
 

@@ -33,11 +33,11 @@ AT_ONCE: Final = 50
 MORE_BYTES: Final = 16 << 20
 """gproc.relay.memory gives back more than 8 MiB; pages of libraries that had not been used before come to it."""
 PEAK_BYTES: Final = 32 << 20
-"""What output may take at its peak, on its way."""
+"""The memory that output on its way may use at its peak."""
 
 
 class Usage(NamedTuple):
-    """Of one process.  Memory in bytes."""
+    """What one process uses.  Memory in bytes."""
 
     resident: int
     proportional: int

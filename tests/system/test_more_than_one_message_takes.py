@@ -1,5 +1,5 @@
-"""What is too much for one message is sent in several, or refused before anything is sent: the master ends a connection
-on which it cannot read a message, and that named neither the word nor what to do."""
+"""A request that is too much for one message is sent in several, or refused before anything is sent.  Before, the
+master ended the connection, since it could not read the message; that named neither the word nor what to do."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def test_a_full_disk_is_reported_and_makes_125(flat: Cluster) -> None:
         long = flat.exec("1", "/bin/sh", "-c", "echo lost; exec sleep 1000", stdout=full)
         tasks = flat.command("map", "1", "/bin/echo", ":::", "a", "b", stdout=full)
     for each in (done, long, tasks):
-        assert each.returncode == 125, "it was ended because of that, and no signal of anybody else ended it"
+        assert each.returncode == 125, "it was ended because of that, and no other signal ended it"
         assert each.stderr == b"gproc: cannot write stdout: No space left on device\n"
 
 

@@ -1,4 +1,4 @@
-"""A master whose socket somebody has removed, as those do who tidy /tmp."""
+"""A master whose socket was removed, for example by a program that tidies /tmp."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.system.cluster import Cluster
 
 
 def test_a_master_whose_socket_was_removed_is_found_again_and_its_jobs_go_on(cluster: Cluster) -> None:
-    """It ran on, found by nobody: neither `gproc stop` nor `gproc i` reached it."""
+    """It ran on, but neither `gproc stop` nor `gproc i` reached it."""
     cluster.slave(1)
     running = cluster.begin("e", "1", "/bin/sh", "-c", "echo here; read line; echo $line", stdin=-1)
     assert running.stdout is not None and running.stdin is not None

@@ -1,4 +1,4 @@
-"""`gproc e --fanout`: so many nodes at a time, in one job, whatever becomes of its client and of nodes that wait."""
+"""`gproc e --fanout`: one job runs on so many nodes at a time, also if its client or a node that waits ends."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_node_whose_slave_is_restarted_while_it_waits_has_its_turn(cluster: Cl
 
 
 def test_a_detached_job_goes_on_with_the_nodes_that_wait_after_its_master_was_killed(cluster: Cluster) -> None:
-    """Those that run are not begun again, and count as running."""
+    """The ranks that run are not begun again, and count as running."""
     slaves = cluster.slaves_at_once(4)
     held = Held(cluster.place, "crash")
     number = cluster.exec("-d", "--fanout=2", "1-4", "/bin/sh", "-c", f"echo $GPROC_NODE; {held.program[2]}").stdout

@@ -206,7 +206,7 @@ def lab() -> Iterator[Lab]:
 def test_a_link_timeout_says_when_the_end_that_has_it_gives_a_cut_link_up(
     lab: Lab, tmp_path: Path, quick: str
 ) -> None:
-    """One end waits for 1 s, the other for 1000 s: the quick one is the first to notice, whichever it is."""
+    """One end waits for 1 s, the other for 1000 s: the end that waits for 1 s notices first, be it master or slave."""
     cluster = Cluster(tmp_path / "c")
     limit = {mode: "--link-timeout=1" if mode == quick else LONG for mode in ("m", "s")}
     own = (f"--socket={cluster.socket}", "-cmdport=0", f"--store={cluster.place}/store-m")

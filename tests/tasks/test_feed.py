@@ -1,4 +1,4 @@
-"""How tasks are handed out: whatever nodes do and in whatever order, each task runs once, or is told as lost."""
+"""How tasks are handed out: nodes may do anything in any order, and each task runs once, or is reported as lost."""
 
 from __future__ import annotations
 
@@ -263,7 +263,8 @@ def test_lines_are_shown_as_ranges_and_of_many_only_the_first() -> None:
 
 
 def test_lines_of_a_long_list_are_one_range_in_whatever_order_tasks_end() -> None:
-    """Of 1,200 tasks that failed it said "lines 1-934, 954-1007, ... and 200 more": nobody could run the rest again."""
+    """Of 1,200 tasks that failed it said "lines 1-934, 954-1007, ... and 200 more": so the rest could not be run
+    again."""
     lines = list(range(1, 20_001))
     for first in range(0, len(lines), 100):
         lines[first : first + 100] = random.Random(first).sample(lines[first : first + 100], 100)

@@ -1,4 +1,4 @@
-"""A node that a test controls: it joins like any other node, and sends its peers whatever the test wants."""
+"""A node that a test controls: it joins like any other node, and sends its peers what the test wants."""
 
 from __future__ import annotations
 

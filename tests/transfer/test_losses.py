@@ -46,7 +46,7 @@ def halfway(cluster: Cluster, tap: Wiretap, payload: Payload, nodes: str = ".") 
 def test_a_node_that_is_killed_in_mid_transfer_is_named_and_the_others_finish(
     cluster: Cluster, tap: Wiretap, tapped: Start, make_payload: MakePayload, victim: int
 ) -> None:
-    """Of five, 1 and 2 send the even chunks to others, 4 and 5 the odd ones."""
+    """Of five nodes, 1 and 2 send the even chunks to others, 4 and 5 the odd ones."""
     slaves = tapped(5)
     payload = make_payload(16)
     job = halfway(cluster, tap, payload)

@@ -1,4 +1,4 @@
-"""A host whose link has a tenth of its siblings' rate sends to nobody, and its siblings do not wait for it."""
+"""A host whose link has a tenth of its siblings' rate sends to no other host, and its siblings do not wait for it."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def test_a_slow_child_sends_to_nobody_and_the_others_do_not_wait(lab: Lab) -> No
             assert said.splitlines()[-1].startswith(f"{SLOW}")
         log = Path(tree.place, "master.log").read_text()
         assert log.count(f"node {SLOW} (node{SLOW}) is slow: it no longer sends to peers") == 1
-        # Two children asked it for a half until it was found slow; nobody asked it for the next payload.
+        # Two children asked it for a half until it was found slow; no child asked it for the next payload.
         assert sent[0] < SIZE_BYTES // 2
         assert sent[1] < SIZE_BYTES // 20

@@ -1,4 +1,4 @@
-"""A slave that was cut off when its master ended hears it from a later master, and from nobody else."""
+"""A slave that was cut off when its master ended hears of the end from a later master, and from no other peer."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def a_ticket(sequence: int = 1, targets: str = "./.", exclude: str = "", uid: in
 
 
 def a_verifier(*, nonce: bytes = NONCE, uid: int = OWN_UID) -> TicketVerifier:
-    """Of a slave that has just asked to join."""
+    """The verifier of a slave that has just asked to join."""
     verifier = TicketVerifier(MASTER.public_key, nonce, uid)
     verifier.joining()
     return verifier

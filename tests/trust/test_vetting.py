@@ -37,7 +37,7 @@ def peer(
 
 
 class Clock:
-    """Of a node that booted in 1970, say: only differences count."""
+    """The clock of a node that booted in 1970, say: only differences count."""
 
     def __init__(self) -> None:
         self.s = 5.0
@@ -57,7 +57,7 @@ def vetting(clock: Clock) -> Vetting:
 
 
 def test_a_certificate_ends_by_the_masters_date_and_no_other(vetting: Vetting, clock: Clock) -> None:
-    assert vetting.objection(peer()) == ""  # nobody has said which day it is
+    assert vetting.objection(peer()) == ""  # it has not been told which day it is
     vetting.heard(BEGAN_S + 89 * DAY_S)
     assert vetting.objection(peer()) == ""
     clock.s += 2 * DAY_S

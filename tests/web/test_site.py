@@ -1,4 +1,4 @@
-"""`gproc web`: what a program or a browser gets, and who gets nothing."""
+"""`gproc web`: what a program or a browser gets, and which users get nothing."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def job_of(site: Site, number: int) -> dict[str, Any]:
 
 
 def figures_of(body: bytes) -> dict[str, float]:
-    """By name and labels."""
+    """The values by name and labels."""
     rows = (line.rpartition(" ") for line in body.decode().splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in rows}
 
@@ -240,7 +240,7 @@ def test_elsewhere_than_on_loopback_it_is_by_tls_with_the_clusters_certificate(t
 
 
 def test_handshakes_that_do_not_go_on_kept_their_connections_for_a_minute(tree: Cluster, serve: Serve) -> None:
-    """As many as there are descriptors kept everybody out."""
+    """As many connections as there are descriptors kept all others out."""
     site = serve("--listen", "0.0.0.0:0")
     port = int(site.origin.rpartition(":")[2])
     with contextlib.ExitStack() as silent:
@@ -251,7 +251,7 @@ def test_handshakes_that_do_not_go_on_kept_their_connections_for_a_minute(tree: 
 
 
 def test_connections_of_somebody_without_a_token_kept_the_user_out(tree: Cluster, serve: Serve) -> None:
-    """They had an answer and stayed: for half a minute everybody else was told that there are too many."""
+    """They had an answer and stayed: for half a minute all others were told that there are too many."""
     site = serve("--listen", "0.0.0.0:0")
     port = int(site.origin.rpartition(":")[2])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -341,7 +341,8 @@ def test_connections_that_ask_for_nothing_keep_nobody_out(serve: Serve) -> None:
 
 
 def test_a_command_that_is_no_text_breaks_nobodys_page(tree: Cluster, serve: Serve) -> None:
-    """One job with a byte that is not UTF-8 ended the page and its API for everybody, while its record was kept."""
+    """One job with a byte that is not UTF-8 ended the page and its API for all users, as long as its record was
+    kept."""
     assert tree.exec("-localbin", "1", "/bin/echo", b"a\xff\x1b[31m\nb").returncode == 0  # type: ignore[arg-type]
     site = serve()
     rows = json.loads(asked(site, "/api/v1/jobs")[1])["jobs"]

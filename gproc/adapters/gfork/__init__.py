@@ -4,6 +4,6 @@
 
 `grammar`, `keys` and `settings` read its configuration, `frames`, `outbox` and `routing` are the rules of the links,
 `server` and `children` do the work.  docs/gfork.md is the guide.
-Trust: the configuration is root's, and what stands in it is done.  Masters, children and clients are not trusted: what
-comes over a link has bounds, and a process that breaks the protocol loses its own link and nothing else.
+Trust: the configuration is root's, and gfork does what it says.  Masters, children and clients are not trusted:
+messages on a link have bounds, and a process that breaks the protocol loses only its own link.
 """

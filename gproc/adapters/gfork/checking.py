@@ -16,7 +16,7 @@ from gproc.shown import reason_of
 
 
 def faults_of(configured: Configured) -> Iterator[str]:
-    """A sentence for each thing with which gfork could not start, or serve nobody.
+    """A sentence for each fault with which gfork could not start, or could not serve any client.
 
     Whether the port is free, and whether gfork may become the user, is not asked: the check may run beside the
     service, and as another user.

@@ -76,7 +76,7 @@ class DataNodes:
         self._ours = -1
 
     def start(self) -> None:
-        """Its standard input ends when gfork does: by then nobody could end the nodes' servers."""
+        """Its standard input ends when gfork ends, because then no other process could end the nodes' servers."""
         self._retry = None
         self._started_at_s = self._loop.time()
         its, self._ours = os.pipe2(os.O_CLOEXEC)

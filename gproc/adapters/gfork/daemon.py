@@ -32,10 +32,10 @@ from gproc.link.refusals import Refusals
 from gproc.shown import reason_of
 
 GRACE_S: Final = 2.0
-"""Between SIGTERM and SIGKILL, as in Globus' gfork."""
+"""Seconds between SIGTERM and SIGKILL, as in Globus' gfork."""
 
 UNLIMITED_INSTANCES: Final = 2**31 - 1
-"""What programs are told if there is no limit: their variable is a number."""
+"""The value that programs get if there is no limit, because their variable is a number."""
 
 
 class Rereader(Protocol):
@@ -112,7 +112,7 @@ class _Daemon:
 
     def _say_where(self) -> None:
         if not self._settings.quiet:
-            with suppress(OSError):  # nobody may read it any more
+            with suppress(OSError):  # it may have no reader any more
                 sys.stdout.write(f"Listening on: {self._contact}\n")
                 sys.stdout.flush()
         self._notice.ready(f"Listening on {self._contact}")

@@ -106,7 +106,7 @@ async def _serve(
 
 
 _STEADY_S: Final = 60.0
-"""A data node that ran for so long is started again as if it had never failed."""
+"""Seconds: a data node that ran for this long is started again as if it had never failed."""
 
 _GRACE_S: Final = 1.5
 """For the data nodes, which take themselves out of the front end's list: gfork kills this process after 2 s."""

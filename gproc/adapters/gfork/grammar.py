@@ -23,7 +23,7 @@ from gproc.errors import UsageError
 from gproc.shown import shown_text
 
 MAX_FILE_BYTES: Final = 1 << 20
-"""Of a configuration file.  The longest that makes sense has some hundred lines."""
+"""The limit of a configuration file.  The longest that makes sense has some hundred lines."""
 
 MAX_LINE: Final = 64 << 10
 """Characters.  xinetd and Globus' gfork cut a line at 1,023 and say nothing."""

@@ -45,11 +45,11 @@ class ProcessLink:
         self._is_reading = self._is_writing = self._is_at_end = False
         self._read_fd = self._write_fd = -1
         self.pid = 0
-        """Of the process; 0 as long as there is none."""
+        """The pid of the process; 0 as long as there is none."""
         self.inbox: deque[Frame] = deque()
         self.outbox = Outbox()
         self.senders: set[ProcessLink] = set()
-        """The links that are not read until this one's outbox has room."""
+        """The links that gfork does not read until this one's outbox has room."""
         self.moved_at_s = self._loop.time()
         """When the process last took something."""
 

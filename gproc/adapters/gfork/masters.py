@@ -17,7 +17,7 @@ from gproc.shown import reason_of
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 STEADY_S: Final = 60.0
-"""A master that ran for so long is started again as if it had never failed."""
+"""Seconds: a master that ran for this long is started again as if it had never failed."""
 
 
 def pause_s(failures: int) -> float:

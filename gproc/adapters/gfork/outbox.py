@@ -1,6 +1,7 @@
 """What waits to be written to one process.  Pure.
 
-An outbox is full from FULL_BYTES on; then gfork reads nothing more from those who send to it.  So it holds at most
+An outbox is full from FULL_BYTES on; then gfork reads nothing more from the processes that send to it.  So it holds at
+most
 FULL_BYTES and one message of the largest size.
 """
 
@@ -13,7 +14,7 @@ from gproc.adapters.gfork.frames import HEADER_BYTES
 
 FULL_BYTES: Final = 256 << 10
 ROOM_BYTES: Final = 64 << 10
-"""From there on senders are read again: one pipe's content, so that the receiver never waits for them."""
+"""At this size, senders are read again: one pipe's content, so that the receiver never waits for them."""
 
 
 class Outbox:

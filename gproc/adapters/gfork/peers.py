@@ -163,11 +163,11 @@ class Master(_Peer):
     """
 
     async def send(self, pid: int, data: bytes) -> None:
-        """To one child.  If it has ended, the message is lost.  Raises: LinkLost if gfork ended."""
+        """Send to one child.  If it has ended, the message is lost.  Raises: LinkLost if gfork ended."""
         await self._send(data, pid)
 
     async def broadcast(self, data: bytes, but: int | None = None) -> None:
-        """To all children, or to all but one.  Raises: LinkLost if gfork ended."""
+        """Send to all children, or to all but one.  Raises: LinkLost if gfork ended."""
         await self._send(data, 0 if but is None else -but)
 
     async def __aiter__(self) -> AsyncIterator[ChildOpened | ChildClosed | ChildSent]:
@@ -184,7 +184,7 @@ class Child(_Peer):
     """A child's link.  Iterate over it for messages, until its last master has ended."""
 
     async def send(self, data: bytes, to: int = ALL) -> None:
-        """To all masters, or to the child with the pid `to`.  Raises: LinkLost if gfork ended the link."""
+        """Send to all masters, or to the child with the pid `to`.  Raises: LinkLost if gfork ended the link."""
         await self._send(data, to)
 
     async def __aiter__(self) -> AsyncIterator[PeerSent | MasterEnded]:

@@ -1,4 +1,4 @@
-"""Clients for whom there is no place: each is told so, and its connection ends."""
+"""Clients above the limit: each is told so, and its connection ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a configuration means: the file's entries and the switches, to one value that nobody checks again.  Pure."""
+"""What a configuration means: the file's entries and the switches become one value that is not checked again.  Pure."""
 
 from __future__ import annotations
 

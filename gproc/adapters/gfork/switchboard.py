@@ -1,7 +1,8 @@
 """The links of all masters and children: a message goes from the one that sends it to those that `routing` names.
 
-Memory is bounded: while a receiver's outbox is full, those that sent to it are not read.  A child that takes nothing
-for STALL_S while somebody waits for it loses its link.  A master never loses it for that: only its senders wait.
+Memory is bounded: while a receiver's outbox is full, those that sent to it are not read.  If a child takes nothing for
+STALL_S while another process waits for it, the child loses its link.  A master never loses it for that: only its
+senders wait.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ class Switchboard:
         self._masters: dict[int, ProcessLink] = {}
         self._children: dict[int, ProcessLink] = {}
         self._ended: dict[int, ProcessLink] = {}
-        """Of processes that are no more, but whose last messages are still on their way."""
+        """Links of processes that have ended, but whose last messages are still on their way."""
         self._reads_left: dict[int, int] = {}
-        """Of these: what they left behind may hold their link, and write for ever."""
+        """Reads that are left for each of these, because processes that they left behind may hold the link and write
+        for ever."""
         self._stalls: dict[ProcessLink, asyncio.TimerHandle] = {}
         self._loop = asyncio.get_running_loop()
 

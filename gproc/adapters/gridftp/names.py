@@ -1,4 +1,4 @@
-"""The file of -df: the names of those who may register.  Pure but for reading it."""
+"""The file of -df: the names of the data nodes that may register.  Pure but for reading it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def names_in(text: str) -> frozenset[str]:
 def may_register(path: str, names: tuple[str, ...]) -> bool:
     """Whether one of a node's names is a line of the file, letter for letter.
 
-    Raises: TrustError if the file cannot be read: then nobody may.
+    Raises: TrustError if the file cannot be read: then no data node may register.
     """
     try:
         with open(path, encoding="utf-8", errors="replace") as file:

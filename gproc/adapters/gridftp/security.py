@@ -1,4 +1,4 @@
-"""Certificates of the cluster for registrations: who this machine is, and who the other end is."""
+"""Certificates of the cluster for registrations: the identity of this machine, and of the other end."""
 
 from __future__ import annotations
 

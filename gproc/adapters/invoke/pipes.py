@@ -77,7 +77,7 @@ class PipeWriter:
     """Writes to a pipe, a socket, a terminal or a file.  `write` never waits; `drained` waits for the reader."""
 
     def __init__(self, descriptor: int, broken: Callable[[], None]) -> None:
-        """broken: is called once, as soon as nobody can read any more."""
+        """broken: is called once, as soon as the other end cannot read any more."""
         self._descriptor = descriptor
         self._broken = broken
         self._is_broken = False
@@ -98,7 +98,7 @@ class PipeWriter:
         self._flush()
 
     async def drained(self) -> None:
-        """Wait until everything is written, or nobody reads any more."""
+        """Wait until everything is written, or the other end does not read any more."""
         await self._empty.wait()
 
     def _flush(self) -> None:

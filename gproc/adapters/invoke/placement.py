@@ -19,7 +19,7 @@ class NoSuchNode(ValueError):
 
 
 def connected_nodes(tree: gproc.TreeInfo) -> list[gproc.NodeStatus]:
-    """The master describes nodes too that it has lost: nothing can be started there."""
+    """The master also describes nodes that it has lost: nothing can be started there."""
     return [node for node in tree.nodes if node.state not in ("unreachable", "down")]
 
 

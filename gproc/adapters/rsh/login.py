@@ -1,7 +1,7 @@
 """What a node's shell does for a session: what sshd does there.
 
 The user's entry in the node's own list of users says which shell and which home.  The command ends when all that it has
-started there has ended: what puts itself into the background would else be killed, because nothing of a job stays.
+started there has ended: otherwise a process in the background would be killed, because nothing of a job stays.
 """
 
 from __future__ import annotations
@@ -57,5 +57,6 @@ exit $status
 
 
 def session(kind: str, command: str, user: str) -> tuple[str, ...]:
-    """The words of a program that runs a line of shell, or another kind of session, as this user ("": as who calls)."""
+    """The words of a program that runs a line of shell, or another kind of session, as this user ("": as the
+    caller)."""
     return ("/bin/sh", "-c", _SCRIPT, "gproc-rsh", kind, command, user)

@@ -56,11 +56,11 @@ class LikeSsh(execute.Manner):
         self._reads_nothing = reads_nothing
 
     def terminal(self, options: ExecOptions) -> tuple[TerminalSize, LentTerminal | None]:
-        """One is given too if there is none here: -tt."""
+        """With -tt a terminal is given even if there is none here."""
         return super().terminal(options) if os.isatty(0) else (execute.NO_TERMINAL, None)
 
     def stdin(self, options: ExecOptions) -> int | None:
-        """A terminal too: who types is asked for lines, as by ssh."""
+        """Also if it is a terminal: lines are read from it, as ssh does."""
         if self._reads_nothing and not os.isatty(0):
             return None
         found = super().stdin(options)
@@ -75,7 +75,7 @@ class LikeSsh(execute.Manner):
 
 
 def main() -> int:
-    """Returns the exit status: the command's own, or 255 if it could not be run or nobody knows how it ended."""
+    """Returns the exit status: the command's own, or 255 if it could not be run, or if it is not known how it ended."""
     open_standard_descriptors()
     undo_locale_coercion()
     launcher = os.environ.get(TIED)
@@ -151,7 +151,7 @@ def wants_terminal(words: SshWords) -> bool:
 
 
 def other_user(user: str) -> str:
-    """The empty text if it is who calls.  Raises: UsageError if another is meant and who calls is not root."""
+    """The empty text if it is the caller.  Raises: UsageError if it is another user and the caller is not root."""
     if not user or user in (pwd.getpwuid(os.geteuid()).pw_name, str(os.geteuid())):
         return ""
     if os.geteuid():

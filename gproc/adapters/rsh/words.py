@@ -1,7 +1,7 @@
 """The words of ssh(1).  Pure.
 
 What concerns the connection (keys, ciphers, ports, proxies, files of settings) is read and dropped, because the tree is
-the connection.  What asks for something that we do not do is refused: a program that believes that it has a tunnel
+the connection.  Options for things that gproc-rsh cannot do are refused: a program that believes that it has a tunnel
 would wait for it for ever.
 """
 

@@ -187,7 +187,7 @@ class Gfork:
 
 
 def eventually(condition: Any) -> None:
-    """Wait until the condition is true: for facts of the kernel, which tell nobody when they change."""
+    """Wait until the condition is true: for facts of the kernel, which sends no notice when they change."""
     end_s = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < end_s, condition

@@ -43,7 +43,7 @@ class Globus:
 
 
 def globus(at: Path) -> Globus:
-    """Those of GPROC_GLOBUS: a root, or `fetch`.  Skips the test if it is not set and none are installed."""
+    """The packages of GPROC_GLOBUS: a root, or `fetch`.  Skips the test if it is not set and none are installed."""
     chosen = os.environ.get("GPROC_GLOBUS", "/")
     found = Globus(unpacked("bookworm", at, PACKAGES) if chosen == "fetch" else Path(chosen))
     if not found.is_there:

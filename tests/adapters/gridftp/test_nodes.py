@@ -38,7 +38,7 @@ def tree(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def free_port() -> int:
-    """A port that nobody has at any address, and that the kernel gives to no connection."""
+    """A port that no process has at any address, and that the kernel gives to no connection."""
     while True:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("", random.randrange(20_000, 32_000)))

@@ -1,4 +1,4 @@
-"""What no client should do, and what happens to clients, masters and nodes: the server lives on, or ends cleanly."""
+"""Faults of clients, and faults that happen to clients, masters and nodes: the server lives on, or ends cleanly."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_client_that_reads_no_replies_holds_up_itself_alone(tree: Cluster) -> 
 
 
 def test_standard_error_has_notifies_alone(tree: Cluster, tmp_path: Path) -> None:
-    """A log that cannot be opened, and words that nobody knows, are no reason to end or to say anything else."""
+    """A log that cannot be opened, or unknown words, do not end the server and do not change what it says."""
     with Client(tree, "--what", "-x", log=tmp_path / "none" / "log") as client:
         job = client.begun(("queue_name", "q"), ("foo", "bar"), hostname="1", executable_path="/none/such")
         assert client.statuses(job)[-1] == "FAILED"

@@ -81,7 +81,7 @@ sys.exit(main())
 
 
 _MORE: Final = {"bullseye": ("libpcre3",)}
-"""Of a release: grep's library."""
+"""More packages of a release: the library of grep."""
 
 
 class Result(msgspec.Struct, frozen=True):
