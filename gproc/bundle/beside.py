@@ -6,14 +6,13 @@ a script names, the modules in it count.  Scripts of the distribution are not re
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from gproc.bundle import named
+from gproc.bundle import named, patterns
 from gproc.bundle.home import is_shared_object
 from gproc.bundle.image import Image
 from gproc.content.paths import within
@@ -25,7 +24,6 @@ _FILES_BYTES_MAX: Final = 100 << 20
 _ABSENT_MAX: Final = 300
 """Names that are no files yet, of which a later run notices that they became some."""
 
-_PATTERN_FILES_MAX: Final = 1000
 _MODULES_MAX: Final = 2000
 """Names that are looked at in a directory of modules, and below it."""
 
@@ -33,24 +31,33 @@ _MODULES_DEPTH_MAX: Final = 6
 
 _SUFFIXES: Final = {
     "node": (".js", ".mjs", ".cjs", ".json", "/index.js"), "ruby": (".rb",), "lua": (".lua",), "python": (".py",),
+    "prolog": (".pl", ".prolog", ".plt"),
 }  # fmt: skip
 _OF_MODULES: Final = ("python", "perl", "ruby", "lua", "tcl", "R", "php", "guile", "octave")
 _OF_SCRIPTS: Final = re.compile(r"\.(sh|bash|py|pl|pm|rb|js|mjs|cjs|lua|R|r|tcl|php|awk|zsh|scm|mk|m|gp|plt|gemspec)$")
 _OF_SETTINGS: Final = re.compile(r"\.(ini|cfg|conf|ya?ml|toml|json|nml|list|lst|in|inp|rsp)$")
+_IDENTIFIER: Final = re.compile(rb"\b[A-Za-z_]\w*")
 _CLIMBS: Final = re.compile(rb"\.\.|\bparents?\b.*\bparents?\b|parents\[[1-9]|dirname.*dirname")
 """How a script says that it lies in a directory of a project: `bin/x` reads `data/y`."""
 
 _LANGUAGES: Final = {
     ".sh": "sh", ".bash": "sh", ".zsh": "sh", ".mk": "make", ".tcl": "tcl", ".m4": "m4", ".py": "python", ".pl": "perl",
-    ".rb": "ruby", ".js": "node", ".lua": "lua", ".R": "R", ".php": "php", ".c": "c", ".cc": "c", ".cpp": "c",
+    ".rb": "ruby", ".js": "node", ".lua": "lua", ".R": "R", ".php": "php", ".scm": "guile",
+    ".m": "octave", ".c": "c", ".cc": "c", ".cpp": "c",
     ".h": "c",
+}  # fmt: skip
+_NO_DATA: Final = frozenset({"node_modules", "__pycache__", ".git", "site-packages"})
+_BY_NAME: Final = {
+    "Rakefile": "ruby", "rakefile": "ruby", "Gemfile": "ruby", "Snakefile": "python", "SConstruct": "python",
+    "SConscript": "python", "build.ninja": "ninja",
 }  # fmt: skip
 _DISTRIBUTION: Final = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/etc/", "/proc/", "/dev/", "/sys/")
 
 
 def language_of(path: str) -> str:
     """Of a text, by its suffix; "" for data."""
-    return _LANGUAGES.get(os.path.splitext(path)[1], "")
+    name = os.path.basename(path)
+    return _BY_NAME.get(name, _LANGUAGES.get(os.path.splitext(name)[1], ""))
 
 
 def is_of_distribution(path: str) -> bool:
@@ -92,7 +99,7 @@ def modules_in(image: Image, directory: str) -> Iterator[tuple[str, int]]:
     seen = 0
     while todo:
         here, depth = todo.pop()
-        for name in _names(image, here):
+        for name in patterns.names_of(image, here):
             seen += 1
             if seen > _MODULES_MAX:
                 return
@@ -104,13 +111,6 @@ def modules_in(image: Image, directory: str) -> Iterator[tuple[str, int]]:
                 todo.append((path, depth + 1))
             elif stat.S_ISREG(status.st_mode) and _is_code(name):
                 yield path, status.st_size
-
-
-def _names(image: Image, directory: str) -> list[str]:
-    try:
-        return sorted(image.names(directory))
-    except OSError:  # the caller may not read it, and neither may the script
-        return []
 
 
 class _Reader:
@@ -155,9 +155,10 @@ class _Reader:
     def read_text(self, text: bytes, bases: Sequence[str], language: str) -> list[str]:
         """The files that were not found before."""
         new = []
+        lists = named.lists(text)
         for name in named.names_in(text, language):
             for place, is_whole in self._places(name, bases, language):
-                for path, size in self._meant(os.path.normpath(place), language, bases):
+                for path, size in self._meant(os.path.normpath(place), language, bases, lists):
                     gives_way = is_whole and not _is_code(path)
                     if path in self._found:
                         self._found[path] &= gives_way
@@ -165,6 +166,21 @@ class _Reader:
                         self._left_bytes -= size
                         self._found[path] = gives_way
                         new.append(path)
+        if language == "octave":
+            new += self._functions(text, bases)
+        return new
+
+    def _functions(self, text: bytes, bases: Sequence[str]) -> list[str]:
+        """The files of functions that a text of Octave calls: each is in a file of its name."""
+        words = set(_IDENTIFIER.findall(text))
+        new = []
+        for base in bases:
+            for name in patterns.names_of(self._image, base):
+                path = f"{base.rstrip('/')}/{name}"
+                is_called = name.endswith(".m") and os.fsencode(name[:-2]) in words
+                if is_called and path not in self._found and self._image.is_file(path):
+                    self._found[path] = False
+                    new.append(path)
         return new
 
     def _places(self, name: str, bases: Sequence[str], language: str) -> Iterator[tuple[str, bool]]:
@@ -180,41 +196,28 @@ class _Reader:
             for spelling in _spellings(f"{directory.rstrip('/')}/{relative}", language):
                 yield spelling, False
 
-    def _meant(self, path: str, language: str, here: Sequence[str]) -> Iterator[tuple[str, int]]:
+    def _meant(self, path: str, language: str, here: Sequence[str], lists: bool) -> Iterator[tuple[str, int]]:
         if is_of_distribution(path):
             return
-        if "*" in path or "?" in path:
-            yield from self._matching(path)
+        if patterns.is_pattern(path):
+            yield from patterns.matching(self._image, path, (self._cwd.rstrip("/"), self._home))
             return
         walk = self._image.glance(path)
         if walk is None:
             self._expect(path)
         elif stat.S_ISREG(walk.status.st_mode):
             yield path, walk.status.st_size
-        elif language in _OF_MODULES and stat.S_ISDIR(walk.status.st_mode) and not _holds(path, here):
-            yield from modules_in(self._image, path)
+        elif stat.S_ISDIR(walk.status.st_mode) and not _holds(path, here):
+            if language in _OF_MODULES:
+                yield from modules_in(self._image, path)
+            if lists and not set(re.split("/+", path)) & _NO_DATA:
+                yield from patterns.matching(self._image, f"{path}/**/*", ())
 
     def _expect(self, path: str) -> None:
         """Remember a name that is no file yet, so that the cache's answer does not hold when it is one."""
         if self._left_absent and named.looks_like_path(os.fsencode(os.path.basename(path))) and " " not in path:
             self._left_absent -= 1
             self._image.note_absent(path)
-
-    def _matching(self, pattern: str) -> Iterator[tuple[str, int]]:
-        """The files that a pattern of a shell means: `data/*.csv`."""
-        directory, _, name = pattern.rpartition("/")
-        is_plain = "*" not in directory and "?" not in directory and not set(name) & set("\\^$()+|{}")
-        in_own = directory in (self._cwd.rstrip("/"), self._home)
-        if not is_plain or name.startswith(".") or (in_own and not re.search(r"\w", name)):
-            return
-        walk = self._image.glance(directory)
-        if walk is None or not stat.S_ISDIR(walk.status.st_mode):
-            return
-        names = [each for each in _names(self._image, walk.real) if fnmatch.fnmatchcase(each, name) and each[0] != "."]
-        for each in names[:_PATTERN_FILES_MAX]:
-            found = self._image.glance(f"{directory}/{each}")
-            if found is not None and stat.S_ISREG(found.status.st_mode):
-                yield f"{directory}/{each}", found.status.st_size
 
 
 def _is_code(path: str) -> bool:

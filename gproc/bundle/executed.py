@@ -137,6 +137,14 @@ def recipes_in(text: str) -> str:
     return "\n".join(lines).replace("$$", "$")
 
 
+_COMMAND: Final = re.compile(r"^[ \t]+command[ \t]*=[ \t]*(.+)$", re.MULTILINE)
+
+
+def commands_of_rules(text: str) -> str:
+    """The lines of shell in a file of ninja."""
+    return "\n".join(_COMMAND.findall(text.replace("$\n", " ")))
+
+
 def _with_inner(words: list[str], depth: int) -> Iterator[list[str]]:
     yield words
     if depth < _DEPTH_MAX:

@@ -121,6 +121,7 @@ class _Packing:
 
     def run(self, program: str, meant: Meant, with_package: bool, seen: Observed) -> Packed:
         own, *others = meant.programs
+        self._surroundings.tell(meant.told)
         started = self._start(program, own, program)
         run = [(path, other) for other in others if (path := self._found(other.name)) is not None]
         for path, other in run:
@@ -245,15 +246,20 @@ class _Packing:
         program = linker.program(path, real, parsed)
         closure = self._add_closure(linker, program, [])
         home = language.home_of(self._image, self._surroundings, program, closure, runs, self._words)
+        run, told = (home.programs, home.told) if home is not None else ((), ())
+        self._surroundings.tell(told)
         modules = self._add_home(home, f"library of {path}") if home is not None else []
         if home is None:
             said = literals.literals_of(self._image, program)
-            for named in literals.files_in(self._image, self._surroundings, program, said):
+            files = list(literals.files_in(self._image, self._surroundings, program, said))
+            for named in files:
                 self.show(self._layout.add(named, f"named by {path}"))
-                self._add_programs_among([named])
-                modules += [named] if is_shared_object(named) else []
+            modules += filter(is_shared_object, files)
+            self._add_programs_among(files)
             opened = literals.libraries_in(linker, program, said)
             modules += [self._add_code(named, f"opened by {path}") for named in opened]
+            self._lent |= dict.fromkeys(locale_files.files_of(self._image, said.locales))
+            run = tuple(literals.programs_in(self._image, self._surroundings, said))
         for companion in companions.companions_of(self._image, self._surroundings, closure):
             real = self._add_code(companion, f"opened by a library of {path}")
             modules += [real] if is_shared_object(real) else []
@@ -276,12 +282,10 @@ class _Packing:
         if modules:
             closure = self._add_closure(linker, program, modules)
         self._lent |= dict.fromkeys(companions.lent_by(self._image, closure))
-        if home is not None:
-            self._add_run(home.programs, runs.script or path)
+        self._add_run(run, runs.script or path)
 
     def _add_parts(self, directory: str) -> None:
-        """Add all parts of a glibc: if it is newer than a node's, the node's programs take theirs from it too, and load
-        some by name."""
+        """Add all parts of a glibc: if it is newer than a node's, the node's programs take theirs from it too."""
         for path in glibc.parts(self._image, directory):
             self._add_code(path, "part of glibc, valid only as a set")
 

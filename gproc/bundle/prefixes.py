@@ -97,6 +97,8 @@ _INTERPRETERS: Final = (
     (re.compile(r"[gmn]?awk"), "awk"),
     (re.compile(r"g?make"), "make"),
     (re.compile(r"octave(-cli)?"), "octave"),
+    (re.compile(r"swipl"), "prolog"),
+    (re.compile(r"ninja(-build)?"), "ninja"),
 )
 
 _TAKE_VALUE: Final = {
@@ -109,6 +111,7 @@ _TAKE_VALUE: Final = {
     "guile": ("-L", "-l"),
     "awk": ("-v", "-F", "--assign", "--field-separator"),
     "octave": ("-p", "--path"),
+    "prolog": ("-g", "-t", "-x", "-p"),
     "java": ("-cp", "-classpath", "--class-path", "-p", "--module-path", "-m", "--add-modules"),
     "sh": ("-o", "+o", "-O", "+O", "--rcfile", "--init-file"),
 }
@@ -158,8 +161,8 @@ def script(words: list[str], language: str) -> tuple[str, str]:
     return "", "\n".join(loaded)
 
 
-def makefiles(words: list[str]) -> list[str]:
-    """The files that make(1) looks for, in this order.  words: without its name."""
+def makefiles(words: list[str], language: str = "make") -> list[str]:
+    """The files that make(1) or ninja(1) looks for, in this order.  words: without its name."""
     directory, named = "", ""
     for index, word in enumerate(words):
         option, equals, value = word.partition("=")
@@ -168,7 +171,8 @@ def makefiles(words: list[str]) -> list[str]:
             directory = posixpath.join(directory, value if equals else following)
         elif option in ("-f", "--file", "--makefile"):
             named = value if equals else following
-    return [posixpath.join(directory, name) for name in ([named] if named else ("GNUmakefile", "makefile", "Makefile"))]
+    own = ("build.ninja",) if language == "ninja" else ("GNUmakefile", "makefile", "Makefile")
+    return [posixpath.join(directory, name) for name in ([named] if named else own)]
 
 
 def _awk_program(words: list[str]) -> tuple[str, str]:

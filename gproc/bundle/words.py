@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from typing import Final
 
-from gproc.bundle import prefixes, search_paths
+from gproc.bundle import defaults, prefixes, search_paths, told
 from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.variables import files_named
 from gproc.bundle.zones import zone_file
@@ -38,6 +38,8 @@ _BESIDE_MAX: Final = 100
 _ENTRIES_MAX: Final = 5000
 """Of a directory that is looked through for files that begin with a word."""
 
+_PART: Final = re.compile(r"[\w./@+-]{3,200}")
+_PARTS_MAX: Final = 100
 _IN_ONE_WORD: Final = re.compile(r"-[A-Za-z][^-=].*", re.DOTALL)
 _OF_LIST: Final = re.compile("[,:]")
 _CLASS_PATHS: Final = ("-cp", "-classpath", "--class-path", "-p", "--module-path")
@@ -70,7 +72,8 @@ class _Reader:
                     self._word(path)
         for path in files_named(self._environ, self._cwd):
             self._word(path)
-        return Meant(tuple(self._programs), tuple(self._files), tuple(self._yielding), tuple(self._left))
+        files = tuple(self._files), tuple(self._yielding), tuple(self._left)
+        return Meant(tuple(self._programs), *files, told=tuple(self._told(command)))
 
     def _command(self, words: list[str], depth: int) -> None:
         name = os.path.basename(words[0])
@@ -84,24 +87,35 @@ class _Reader:
                 self._command(inner, depth + 1)
         for word in words[1:]:
             self._word(word)
+            if " " in word and not interpreter:
+                self._text(word)
+        for word in defaults.files_of(name):
+            self._word(word)
+        for directory in search_paths.of_tools(words[1:], name):
+            self._directory(self._absolute(directory), directory)
         if interpreter == "java":
             given = self._environ.get("CLASSPATH", "")
             self._class_path(["-cp", given, *words[1:]] if given else words[1:])
+
+    def _told(self, command: Sequence[str]) -> Iterator[tuple[str, str]]:
+        for name, written in told.in_words(command[1:]):
+            paths = map(self._absolute, told.places(written, (self._cwd,)))
+            yield from ((name, path) for path in paths if os.path.isdir(path))
 
     def _absolute(self, path: str) -> str:
         return os.path.normpath(path if path.startswith("/") else f"{self._cwd.rstrip('/')}/{path}")
 
     def _script(self, words: list[str], interpreter: str) -> tuple[str, str]:
-        if interpreter == "make":
-            return self._makefile(words), ""
+        if interpreter in ("make", "ninja"):
+            return self._makefile(words, interpreter), ""
         word, code = prefixes.script(words, interpreter)
         if not word:
             return "", code
         path = self._absolute(word)
         return (path, code) if os.path.isfile(path) else ("", code)
 
-    def _makefile(self, words: list[str]) -> str:
-        return next(filter(os.path.isfile, map(self._absolute, prefixes.makefiles(words))), "")
+    def _makefile(self, words: list[str], language: str) -> str:
+        return next(filter(os.path.isfile, map(self._absolute, prefixes.makefiles(words, language))), "")
 
     def _word(self, word: str) -> None:
         for candidate in _candidates(word):
@@ -118,6 +132,28 @@ class _Reader:
             elif stat.S_ISREG(status.st_mode) and path not in self._files and path not in self._yielding:
                 self._take(path, candidate, status.st_size, callers)
                 self._beginning_with(path, candidate)
+
+    def _text(self, text: str) -> None:
+        """A word with blanks may be a command of the program's own: `sqlite3 x.db ".read x.sql"`."""
+        for word in dict.fromkeys(_PART.findall(text)[:_PARTS_MAX]):
+            if ("." in word or "/" in word) and not word.startswith("/") and os.path.isfile(self._absolute(word)):
+                self._word(word)
+
+    def _directory(self, path: str, word: str) -> None:
+        """What an option names as a directory to look in, `-I include`, is taken with its files."""
+        if not self._is_callers(path) or within(self._cwd, path) or within(self._home or "/", path):
+            return
+        count = 0
+        for top, directories, names in os.walk(path):
+            directories[:] = [each for each in directories if not each.startswith(".")]
+            for name in names:
+                count += 1
+                if count > FILES_MAX:
+                    return
+                each = os.path.join(top, name)
+                if os.path.isfile(each) and each not in self._files:
+                    self._take(each, word, os.stat(each).st_size, True)
+        self._left.pop(word, None)
 
     def _beginning_with(self, path: str, word: str) -> None:
         """Files such as an index or a header beside the one that is named: `r.fa` and `r.fa.bwt`; or `-x genome`."""
