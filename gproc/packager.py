@@ -297,6 +297,7 @@ def _question(
         observed=b"" if kept is None else kept.digest,
         directories=tuple(tuple(map(os.fsencode, ran.directories)) for ran in meant.programs),
         told=tuple((os.fsencode(name), os.fsencode(path)) for name, path in meant.told),
+        whole=tuple(map(os.fsencode, meant.whole)),
     )
 
 

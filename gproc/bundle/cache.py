@@ -95,7 +95,8 @@ class Traces(msgspec.Struct, frozen=True, array_like=True):
 class Question(msgspec.Struct, frozen=True, array_like=True):
     """What was asked, as it is known before any file is read.  Relative paths are made absolute.
 
-    programs, script, code, files, yielding, told: what the command's words mean, without the program: `meaning.Meant`.
+    programs, script, code, files, yielding, told, whole: what the command's words mean, without the program:
+    `meaning.Meant`.
     directories: of the programs, the command's own first.
     observed: the digest of what was kept of its traced runs, or b"".
     """
@@ -114,6 +115,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     observed: bytes = b""
     directories: tuple[tuple[bytes, ...], ...] = ()
     told: tuple[tuple[bytes, bytes], ...] = ()
+    whole: tuple[bytes, ...] = ()
 
     def name(self) -> str:
         return digest_of(msgspec.msgpack.encode((FORMAT, self))).hex()[:32]

@@ -37,6 +37,9 @@ from gproc.bundle.running import ran_by
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.paths import within
 
+_FORKS: Final = re.compile(rb"\bfork\(|\bexecPath\b|[\"'](?:node:)?cluster[\"']")
+"""How a script of node runs node itself, by the path that /proc/self/exe leads to."""
+
 _OMITTED: Final = re.compile(r"/(\.git|\.svn|\.hg|node_modules)$")
 """What lies in a directory of modules, and is none."""
 
@@ -55,7 +58,7 @@ def home_of(
     """
     name = os.path.basename(program.real)
     language = prefixes.interpreter(name)
-    script = _Told(image, surroundings, ran, language)
+    script = _Told(image, surroundings, program.path, ran, language)
     if language == "python":
         home = python.home_of(image, surroundings, program, ran.script, ran.code, (*script.files, *words))
     elif language == "perl":
@@ -94,7 +97,10 @@ def launched(image: Image, surroundings: Surroundings, path: str, real: str) -> 
 class _Told:
     """What the script, or the text, of an interpreter tells: files, programs, packages and time zones."""
 
-    def __init__(self, image: Image, surroundings: Surroundings, ran: Ran, language: str) -> None:
+    def __init__(
+        self, image: Image, surroundings: Surroundings, program: str, ran: Ran, language: str
+    ) -> None:
+        self._program = program
         self._image = image
         self._surroundings = surroundings
         self._ran = ran
@@ -132,14 +138,16 @@ class _Told:
             programs += own.programs if own is not None else ()
             if walk is not None and language == "sh" and not self._scripts:
                 texts.append(("", self._text(walk.real)))
+        runs_itself = language == "node" and any(_FORKS.search(text) for _, text in texts)
         programs += tuple(dict.fromkeys(ran_by(image, self._surroundings, words) for words in self._commands(texts)))
         programs += tuple(Ran(path) for path in files if _leads_to_program(image, path))
         localised = [text for _, text in texts if b"locale" in text or b"LC_" in text]
         locales = dict.fromkeys(name for text in localised for name in locale_files.named_in(text))
         lent = (*home.lent, *locale_files.files_of(image, locales))
         lent = (*lent, *(path for _, text in texts for path in zones.named_in(text) if image.glance(path)))
+        itself = (self._program,) if runs_itself else ()
         return msgspec.structs.replace(
-            home, trees=trees, beside=tuple(files), yielding=yielding, programs=programs,
+            home, trees=trees, files=(*home.files, *itself), beside=tuple(files), yielding=yielding, programs=programs,
             lent=tuple(dict.fromkeys(lent)), told=tuple(dict.fromkeys(self._told(texts))),
         )  # fmt: skip
 

@@ -41,6 +41,7 @@ _LISTS: Final = frozenset({
     b"_ZNSt10filesystem7__cxx1118directory_iteratorC1ERKNS0_4pathENS_17directory_optionsEPSt10error_code",
     b"_ZNSt10filesystem7__cxx1128recursive_directory_iteratorC1ERKNS0_4pathENS_17directory_optionsEPSt10error_code",
 })  # fmt: skip
+_SELF: Final = b"/proc/self/exe\0"
 _LOCALISED: Final = frozenset({b"setlocale", b"newlocale", b"_ZNSt6localeC1EPKc"})
 _RUNS: Final = frozenset({
     b"system", b"popen", b"execl", b"execlp", b"execle", b"execv", b"execvp", b"execvpe", b"execve", b"posix_spawn",
@@ -63,6 +64,7 @@ class Literals(NamedTuple):
     below: what it puts behind a directory that it finds out.  opens: whether it calls dlopen(3).
     lists: opendir(3) or the like.  unended: its text, if its strings have no ends.
     locales: their names, if it calls setlocale(3).
+    needs_its_place: it looks for its own path, or for plug-ins from there.
     """
 
     names: list[bytes]
@@ -72,6 +74,7 @@ class Literals(NamedTuple):
     lines: tuple[str, ...] = ()
     unended: bytes = b""
     locales: tuple[str, ...] = ()
+    needs_its_place: bool = False
 
 
 def literals_of(image: Image, program: Object) -> Literals:
@@ -81,17 +84,22 @@ def literals_of(image: Image, program: Object) -> Literals:
     text = image.text(program.real, _SEARCHED_BYTES)
     host = image.host(program.real)
     is_static = not program.elf.needed
+    is_unended = any(sign in text for sign in _UNENDED)
+    opens = elf.mentions(host, program.elf, _OPENS)
+    searched = f"{program.rpath or ''}{program.runpath or ''}"
     lines: set[bytes] = set()
     if is_static or elf.mentions(host, program.elf, _RUNS):
         lines = {line for line in _LINE.findall(text) if not is_static or b" -" in line}
     return Literals(
         names=sorted(set(_NAME.findall(text)))[:_NAMES_MAX],
-        opens=elf.mentions(host, program.elf, _OPENS),
+        opens=opens,
         below=tuple(sorted(set(_BELOW.findall(text))))[:_LINES_MAX],
         lists=elf.mentions(host, program.elf, _LISTS),
         lines=tuple(map(os.fsdecode, sorted(lines)[:_LINES_MAX])),
         locales=tuple(locale_files.named_in(text)) if elf.mentions(host, program.elf, _LOCALISED) else (),
-        unended=text if any(sign in text for sign in _UNENDED) else b"",
+        unended=text if is_unended else b"",
+        # The libraries of Rust and Go name /proc/self/exe in every program.
+        needs_its_place=(_SELF in text and not is_unended) or (opens and "$ORIGIN" in searched),
     )
 
 

@@ -122,6 +122,7 @@ class _Packing:
     def run(self, program: str, meant: Meant, with_package: bool, seen: Observed) -> Packed:
         own, *others = meant.programs
         self._surroundings.tell(meant.told)
+        self._fixed.update(walk.real for path in meant.whole if (walk := self._image.glance(path)) is not None)
         started = self._start(program, own, program)
         run = [(path, other) for other in others if (path := self._found(other.name)) is not None]
         for path, other in run:
@@ -216,18 +217,12 @@ class _Packing:
             except GprocError:  # it is not what it was when it was observed; the run that needs it will say so
                 continue
         for path in map(os.fsdecode, (*seen.files, *seen.directories)):
-            if not self._is_readable(path):
+            if not self._image.is_readable(path):
                 continue
             real = self._add_code(path, f"touched by {program} when it was traced")
             if not is_shared_object(real) and not within(real, self._surroundings.absolute("")):
                 self._fixed.add(real)
         self._add_objects_among(sorted(set(self._layout.paths()) - before), started.programs[0])
-
-    def _is_readable(self, path: str) -> bool:
-        walk = self._image.walk(path)
-        if walk is None or not (stat.S_ISREG(walk.status.st_mode) or stat.S_ISDIR(walk.status.st_mode)):
-            return False
-        return os.access(self._image.host(walk.real), os.R_OK, effective_ids=True)
 
     def _add_yielding(self, paths: Sequence[str]) -> list[str]:
         """Add what a node may have itself, and links to it, as far as it lies in no directory that is shown as here."""
@@ -259,6 +254,7 @@ class _Packing:
             opened = literals.libraries_in(linker, program, said)
             modules += [self._add_code(named, f"opened by {path}") for named in opened]
             self._lent |= dict.fromkeys(locale_files.files_of(self._image, said.locales))
+            self._fixed.update([real] if said.needs_its_place else [])
             run = tuple(literals.programs_in(self._image, self._surroundings, said))
         for companion in companions.companions_of(self._image, self._surroundings, closure):
             real = self._add_code(companion, f"opened by a library of {path}")

@@ -61,6 +61,7 @@ class _Reader:
         self._files: dict[str, None] = {}
         self._yielding: dict[str, None] = {}
         self._left: dict[str, None] = {}
+        self._whole: dict[str, None] = {}
         self._left_bytes = FILE_BYTES_MAX
         self._beside: dict[str, list[tuple[str, int]]] = {}
 
@@ -73,12 +74,14 @@ class _Reader:
         for path in files_named(self._environ, self._cwd):
             self._word(path)
         files = tuple(self._files), tuple(self._yielding), tuple(self._left)
-        return Meant(tuple(self._programs), *files, told=tuple(self._told(command)))
+        return Meant(tuple(self._programs), *files, told=tuple(self._told(command)), whole=tuple(self._whole))
 
     def _command(self, words: list[str], depth: int) -> None:
         name = os.path.basename(words[0])
         interpreter = prefixes.interpreter(name)
         script, code = self._script(words[1:], interpreter) if interpreter else ("", "")
+        if depth and words[0].startswith("/") and self._is_callers(words[0]):
+            self._whole[words[0]] = None
         if depth == 0 or "/" in words[0] or not self._nodes_programs:
             told = tuple(map(self._absolute, search_paths.by_options(words[1:], interpreter)))
             self._programs[Ran(self._absolute(words[0]) if "/" in words[0] else words[0], script, code, told)] = None
@@ -176,6 +179,8 @@ class _Reader:
             return
         self._left_bytes -= size
         (self._files if callers else self._yielding)[path] = None
+        if callers and word.startswith("/"):
+            self._whole[path] = None
 
     def _is_callers(self, path: str) -> bool:
         below = [each for each in (self._cwd.rstrip("/"), self._home) if each]
