@@ -1,4 +1,4 @@
-"""Names that texts and compiled programs make up, and where they say to look: each a usage that failed on a bare node."""
+"""Names that texts and programs make up, and where they say to look: each a usage that failed on a bare node."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def test_a_library_is_found_where_a_script_or_a_word_says(packed: Pack, compiled
     """`env LD_LIBRARY_PATH=lib ./m` was refused, and a launcher's program did not find its library."""
     compiled("lib/libf.so", "int f(void) { return 4; }")
     compiled("bin/m", "int f(void); int main(void) { return f(); }", f"-L{tmp_path}/lib", "-lf")
-    made(tmp_path, {"run.sh": '#!/bin/sh\nHERE=$(dirname "$0")\nexport LD_LIBRARY_PATH="$HERE/lib"\nexec "$HERE/bin/m"\n'})
+    launcher = '#!/bin/sh\nHERE=$(dirname "$0")\nexport LD_LIBRARY_PATH="$HERE/lib"\nexec "$HERE/bin/m"\n'
+    made(tmp_path, {"run.sh": launcher})
     (tmp_path / "run.sh").chmod(0o755)
     assert sent(packed("./run.sh"), tmp_path) == {"run.sh", "bin/m", "lib/libf.so"}
     for command in (("env", "LD_LIBRARY_PATH=lib", "bin/m"), ("sh", "-c", "LD_LIBRARY_PATH=$PWD/lib bin/m")):
@@ -155,7 +156,8 @@ def test_a_program_of_fortran_brings_the_files_whose_names_stand_in_it(packed: P
 
 def test_a_program_that_looks_for_its_own_path_must_be_at_it(packed: Pack, compiled: Compile, tmp_path: Path) -> None:
     """A plain node ran it, and it read the loader's path: now that node refuses it with the reason."""
-    own = compiled("m", '#include <unistd.h>\nint main(void) { char b[9]; return readlink("/proc/self/exe", b, 9) < 0; }')
+    looks = '#include <unistd.h>\nint main(void) { char b[9]; return readlink("/proc/self/exe", b, 9) < 0; }'
+    own = compiled("m", looks)
     other = compiled("n", "int main(void) { return 0; }")
     assert os.fsencode(own) in packed("./m").manifest.fixed
     assert os.fsencode(other) not in packed("./n").manifest.fixed
