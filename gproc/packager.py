@@ -20,7 +20,7 @@ from gproc.bundle import cache, observed
 from gproc.bundle.defaults import SAY_MORE
 from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.surroundings import Surroundings
-from gproc.bundle.variables import files_named
+from gproc.bundle.variables import directories_named, files_named
 from gproc.content.manifest import Digest, Manifest, digest_of, encode, trusted
 from gproc.errors import BundleError, UsageError
 
@@ -220,7 +220,8 @@ def _meant(request: PackRequest) -> Meant:
     """What the words mean.  Inside another root (-r) they are the caller's, and name nothing there."""
     also = tuple(map(Ran, request.also))
     says_more = len(request.command) > 1 or os.path.basename(request.program) in SAY_MORE
-    if request.words and request.root == "/" and (says_more or files_named(request.environ, request.cwd)):
+    named = files_named(request.environ, request.cwd) or directories_named(request.environ, request.cwd)
+    if request.words and request.root == "/" and (says_more or named):
         from gproc.bundle.words import meant
 
         command = request.command or (request.program,)

@@ -210,8 +210,16 @@ class _Reader:
         elif stat.S_ISDIR(walk.status.st_mode) and not _holds(path, here):
             if language in _OF_MODULES:
                 yield from modules_in(self._image, path)
-            if lists and not set(re.split("/+", path)) & _NO_DATA:
-                yield from patterns.matching(self._image, f"{path}/**/*", ())
+            if not set(path.split("/")) & _NO_DATA:
+                yield from self._inside(path, lists)
+
+    def _inside(self, directory: str, lists: bool) -> Iterator[tuple[str, int]]:
+        """What a text may open in a directory that it names: `dir + "/" + name`."""
+        if directory in (self._cwd, self._home) or directory in self._read:
+            return
+        self._read.add(directory)
+        all_files = patterns.matching(self._image, f"{directory}/**/*", ())
+        yield from all_files if lists else patterns.whole(self._image, directory)
 
     def _expect(self, path: str) -> None:
         """Remember a name that is no file yet, so that the cache's answer does not hold when it is one."""

@@ -131,9 +131,9 @@ def _files(image: Image, cwd: str, own: str, literals: Literals) -> Iterator[tup
     for pattern in map(os.fsdecode, named.patterns_in(names)):
         for base in bases:
             yield from patterns.matching(image, os.path.normpath(f"{base}/{pattern}"), (cwd,))
-    for name in map(os.fsdecode, literals.names if literals.lists else ()):
-        for base in bases:
-            yield from _directory(image, os.path.normpath(f"{base}/{name}"), (cwd, own))
+    for name in map(os.fsdecode, literals.names):
+        for base in dict.fromkeys((*bases, os.path.dirname(own).rstrip("/"))):
+            yield from _directory(image, os.path.normpath(f"{base}/{name}"), (cwd, own), literals.lists)
     for base in bases if literals.unended else ():
         yield from near.files_named(image, base, literals.unended)
 
@@ -144,10 +144,11 @@ def _file(image: Image, path: str) -> Iterator[tuple[str, int]]:
         yield path, walk.status.st_size
 
 
-def _directory(image: Image, path: str, around: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """The files in a directory that is none of those around it."""
-    if os.path.isdir(image.host(path)) and not any(within(each, path) for each in around):
-        yield from patterns.matching(image, f"{path}/**/*", ())
+def _directory(image: Image, path: str, around: Sequence[str], lists: bool) -> Iterator[tuple[str, int]]:
+    """The files in a directory that is none of those around it: all, if the program lists directories."""
+    is_around = is_of_distribution(path) or any(within(each, path) for each in around)
+    if os.path.isdir(image.host(path)) and not is_around:
+        yield from patterns.matching(image, f"{path}/**/*", ()) if lists else patterns.whole(image, path)
 
 
 def programs_in(image: Image, surroundings: Surroundings, literals: Literals) -> Iterator[Ran]:

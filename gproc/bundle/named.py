@@ -44,8 +44,9 @@ _HEAD_OF_BYTES: Final = re.compile(_HEAD.pattern.encode())
 _BESIDE: Final = re.compile(_HEAD.pattern.encode() + rb"([\w./+@%*?-]{1,300})")
 _PATH_LIKE: Final = re.compile(rb"(?<![\w./+@%~:-])[\w./+@%~-]{3,300}(?![\w/+@%~-])")
 _LISTS: Final = re.compile(
-    rb"\b(?:listdir|scandir|iterdir|list\.files|list_files|readdir(?:Sync)?|opendir|glob|rglob|iglob|walk|dir|Dir|file_list"
-    rb"|ls|find|tar|du|rsync|cpio|zip|(?:grep|cp|wc|diff)[ \t]+-\w*[rRa]\w*)\b"
+    rb"\b(?:listdir|scandir|iterdir|list\.files|list_files|readdir(?:Sync)?|opendir|[ri]?glob|os\.walk|Dir|file_list)\b"
+    rb"|\bdir\(|(?:^|[\s\"'`(;|&])(?:(?:ls|find|tar|du|rsync|cpio|zip)[ \t]+[\w./-]|(?:grep|cp|wc|diff)[ \t]+-\w*[rRa])",
+    re.MULTILINE,
 )
 """How a text lists what is in a directory."""
 
@@ -57,6 +58,9 @@ _LOADED: Final = re.compile(
     rb":-\s*\[([\w/,\s.]{1,300})\]|(?:consult|use_module|ensure_loaded|include|load_files)\(\s*\[?([\w/,\s.]{1,300})"
 )
 """Prolog's files are mostly named without quotes."""
+
+_OF_OPTION: Final = re.compile(rb"(?:@|--?[\w-]{1,60}=@?|file://|\w{1,60}=@?)([\w./+@-]{1,300})")
+"""An argument that a script gives to another program: `"@body.txt"`, `"--in=data.csv"`."""
 
 _NUMBER: Final = re.compile(rb"[\d./+%~@-]+([eEdD][\d+-]*)?")
 
@@ -89,6 +93,7 @@ def names_in(text: bytes, language: str) -> list[str]:
     strings = strings[:STRINGS_MAX]
     found = [string for _, _, string in strings]
     found += _joined(text, strings)
+    found += [match[1] for match in map(_OF_OPTION.fullmatch, found) if match is not None]
     if language in _OF_WORDS:
         found += _WORD.findall(text)[:STRINGS_MAX]
         found += _BESIDE.findall(text)[:STRINGS_MAX]

@@ -247,6 +247,7 @@ class _Packing:
         if home is None:
             said = literals.literals_of(self._image, program)
             files = list(literals.files_in(self._image, self._surroundings, program, said))
+            files += extras.named_by(self._image, self._layout, self._surroundings, files)
             for named in files:
                 self.show(self._layout.add(named, f"named by {path}"))
             modules += filter(is_shared_object, files)

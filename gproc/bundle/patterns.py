@@ -14,6 +14,10 @@ FILES_MAX: Final = 1000
 _DIRECTORIES_MAX: Final = 200
 """Directories that one pattern is looked for in."""
 
+_SMALL_FILES: Final = 300
+_SMALL_BYTES: Final = 20 << 20
+"""A directory with more is asked for by -f, unless the text lists what is in it."""
+
 _UNUSUAL: Final = frozenset("\\^$()+|{}")
 _WORD: Final = re.compile(r"\w")
 
@@ -50,6 +54,12 @@ def matching(image: Image, pattern: str, own: tuple[str, ...]) -> Iterator[tuple
                 if found > FILES_MAX:
                     return
                 yield f"{directory}/{name}", each.status.st_size
+
+
+def whole(image: Image, directory: str) -> list[tuple[str, int]]:
+    """The files in a directory and below it, with their sizes; none if it is no small one."""
+    found = list(matching(image, f"{directory}/**/*", ()))
+    return found if len(found) <= _SMALL_FILES and sum(size for _, size in found) <= _SMALL_BYTES else []
 
 
 def _matches(name: str, part: str) -> bool:

@@ -73,6 +73,9 @@ _BUILTIN_WORDS: Final = """
     times ulimit alias hash getopts local source if then else elif fi for do done while until case esac in { } ! let
     function declare typeset readonly break continue pushd popd shopt autoload zmodload print jobs fg bg"""
 _BUILTIN: Final = frozenset(_BUILTIN_WORDS.split())
+_ASKS: Final = ("type", "hash", "which")
+"""What asks whether there is a program: a script that asks for one runs it."""
+
 _BEFORE_COMMANDS: Final = frozenset({"if", "then", "else", "elif", "do", "while", "until", "!", "{"})
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*\+?=.*", re.DOTALL)
 _NUMBERED: Final = re.compile(r"-\d+")
@@ -270,6 +273,8 @@ def _compressors(words: list[str]) -> Iterator[list[str]]:
 def _simple(words: list[str]) -> Iterator[list[str]]:
     while words and (_ASSIGNMENT.fullmatch(words[0]) or words[0] in _BEFORE_COMMANDS):
         words = words[1:]
+    if words and words[0] in _ASKS:
+        yield from ([each] for each in words[1:] if not each.startswith("-") and "$" not in each)
     if words and words[0] not in _BUILTIN and not any(character in words[0] for character in "$`*?"):
         yield words
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Final
 
+_VALUE_MAX: Final = 300
+_RELATIVE: Final = re.compile(r"(?:\./)?[A-Za-z0-9_][\w.+-]*(?:/[A-Za-z0-9_][\w.+-]*)*/?")
+_NO_DIRECTORIES: Final = frozenset({
+    "PWD", "OLDPWD", "HOME", "_", "USER", "LOGNAME", "USERNAME", "HOSTNAME", "HOST", "SHELL", "TERM", "LANG",
+    "LANGUAGE", "TMPDIR", "EDITOR", "PAGER", "VISUAL", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "NAME", "TZ",
+    "GROUP",
+})  # fmt: skip
 _NO_FILES: Final = ("PWD", "OLDPWD", "HOME", "_", "XAUTHORITY", "ICEAUTHORITY", "HISTFILE", "MAIL", "BASH_ENV", "ENV")
 
 
@@ -22,4 +30,16 @@ def files_named(environ: Mapping[str, str], cwd: str) -> list[str]:
         is_file = name not in _NO_FILES and not name.startswith(("LD_", "GPROC_")) and "/." not in value[len(top) - 1 :]
         if top and is_file and os.path.isfile(value) and (top == tops[0] or not os.access(value, os.X_OK)):
             found.append(value)
+    return found
+
+
+def directories_named(environ: Mapping[str, str], cwd: str) -> list[str]:
+    """Those below the working directory, as `MY_DATA=data` says it."""
+    top = f"{cwd.rstrip('/')}/"
+    found = []
+    for name, value in environ.items():
+        is_name = 1 < len(value) < _VALUE_MAX and name not in _NO_DIRECTORIES and not name.startswith(("LD_", "GPROC_"))
+        relative = value.removeprefix(top) if is_name else ""
+        if relative and _RELATIVE.fullmatch(relative) and os.path.isdir(top + relative):
+            found.append(top + relative)
     return found

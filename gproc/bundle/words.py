@@ -17,7 +17,7 @@ from typing import Final
 
 from gproc.bundle import defaults, prefixes, search_paths, told
 from gproc.bundle.meaning import Meant, Ran
-from gproc.bundle.variables import files_named
+from gproc.bundle.variables import directories_named, files_named
 from gproc.bundle.zones import zone_file
 from gproc.content.manifest import PATH_BYTES_MAX
 from gproc.content.paths import within
@@ -73,6 +73,8 @@ class _Reader:
                     self._word(path)
         for path in files_named(self._environ, self._cwd):
             self._word(path)
+        for path in directories_named(self._environ, self._cwd):
+            self._directory(path, path)
         files = tuple(self._files), tuple(self._yielding), tuple(self._left)
         return Meant(tuple(self._programs), *files, told=tuple(self._told(command)), whole=tuple(self._whole))
 

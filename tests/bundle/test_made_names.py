@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle import locale_files, search_paths, told, words
-from gproc.bundle.executed import commands_of_rules
+from gproc.bundle import java, locale_files, search_paths, told, words
+from gproc.bundle.executed import commands_in, commands_of_rules
 from gproc.bundle.image import Image
 from gproc.bundle.memo import Memo
 from gproc.bundle.named import names_in, relative
@@ -226,3 +226,41 @@ def test_the_files_of_a_locale_may_be_links_and_a_text_may_name_one(tmp_path: Pa
         "LC_TIME", "LC_COLLATE", "LC_MESSAGES/SYS_LC_MESSAGES",
     }  # fmt: skip
     assert locale_files.named_in(b'\0fr_FR.UTF-8\0 "de_DE" x_de_DEx a_B') == ["de_DE", "fr_FR.UTF-8"]
+
+
+def test_what_is_opened_in_a_directory_that_a_text_names_goes_along(packed: Pack, tmp_path: Path) -> None:
+    """`os.path.join(CONFIG_DIR, name + ".json")`, and in C++ `dir + "/k" + std::to_string(i)`: no rule finds that."""
+    text = 'my $dir = "configs"; open F, $dir . "/" . $ARGV[0];\n'
+    made(tmp_path, {"x.pl": text, "configs/a.json": "", "other/b": ""})
+    assert sent(packed("perl", command=("perl", "x.pl", "a.json")), tmp_path) == {"x.pl", "configs/a.json"}
+    os.truncate(tmp_path / "configs/a.json", 21 << 20)
+    assert sent(packed("perl", command=("perl", "x.pl", "a.json")), tmp_path) == {"x.pl"}
+
+
+def test_a_directory_that_a_variable_names_goes_along(packed: Pack, tmp_path: Path) -> None:
+    made(tmp_path, {"db/table.txt": "", "user/x": "", "prog": "#!/bin/sh\n"})
+    (tmp_path / "prog").chmod(0o755)
+    environ = {"PATH": "/usr/bin:/bin", "MY_DATA": "db", "USER": "user"}
+    assert sent(packed("./prog", environ, command=("./prog",)), tmp_path) == {"prog", "db/table.txt"}
+
+
+def test_a_file_that_a_program_names_is_read_for_what_it_names(
+    packed: Pack, compiled: Compile, tmp_path: Path
+) -> None:
+    made(tmp_path, {"case.cfg": "mesh mesh/a.msh\n", "mesh/a.msh": "", "work/step.sh": "", "none/x": ""})
+    compiled("m", '#include <stdio.h>\nint main(void) { puts("case.cfg"); puts("work"); return 0; }')
+    assert sent(packed("./m"), tmp_path) == {"m", "case.cfg", "mesh/a.msh", "work/step.sh"}
+
+
+def test_the_strings_of_javas_classes_name_files(tmp_path: Path) -> None:
+    name = tmp_path / "A.class"
+    name.write_bytes(b"\xca\xfe\xba\xbe\0\0\x01\0\x04conf\x01\0\x0eapp.properties\x01\0\x05a b c")
+    found = java.strings_of(Image("/", Memo(str(tmp_path / "memo"))), str(name))
+    assert found == b'"conf"\n"app.properties"'
+    assert "conf/app.properties" in names_in(found, "java")
+
+
+def test_a_loops_values_are_programs_and_what_type_asks_for_is_one() -> None:
+    text = 'for py in python9 python3; do\n  if command -v "$py" >&2; then exec "$py" x.py; fi\ndone\ntype jq bc\n'
+    assert {words[0] for words in commands_in(text)} >= {"python9", "python3", "jq", "bc"}
+    assert ["python3", "x.py"] in commands_in(text)
