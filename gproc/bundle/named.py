@@ -45,7 +45,8 @@ _BESIDE: Final = re.compile(_HEAD.pattern.encode() + rb"([\w./+@%*?-]{1,300})")
 _PATH_LIKE: Final = re.compile(rb"(?<![\w./+@%~:-])[\w./+@%~-]{3,300}(?![\w/+@%~-])")
 _LISTS: Final = re.compile(
     rb"\b(?:listdir|scandir|iterdir|list\.files|list_files|readdir(?:Sync)?|opendir|[ri]?glob|os\.walk|Dir|file_list)\b"
-    rb"|\bdir\(|(?:^|[\s\"'`(;|&])(?:(?:ls|find|tar|du|rsync|cpio|zip)[ \t]+[\w./-]|(?:grep|cp|wc|diff)[ \t]+-\w*[rRa])",
+    rb"|\bdir\("
+    rb"|(?:^|[\s\"'`(;|&])(?:(?:ls|find|tar|du|rsync|cpio|zip)[ \t]+[\w./-]|(?:grep|cp|wc|diff)[ \t]+-\w*[rRa])",
     re.MULTILINE,
 )
 """How a text lists what is in a directory."""
