@@ -36,6 +36,10 @@ _SUFFIXES: Final = {
 _OF_MODULES: Final = ("python", "perl", "ruby", "lua", "tcl", "R", "php", "guile", "octave")
 _OF_SCRIPTS: Final = re.compile(r"\.(sh|bash|py|pl|pm|rb|js|mjs|cjs|lua|R|r|tcl|php|awk|zsh|scm|mk|m|gp|plt|gemspec)$")
 _OF_SETTINGS: Final = re.compile(r"\.(ini|cfg|conf|ya?ml|toml|json|nml|list|lst|in|inp|rsp)$")
+_RENAMES: Final = re.compile(rb"\$\{\w{1,60}%")
+"""For each of t/*.sh, `${x%.sh}.expected`."""
+
+_DOTTED: Final = re.compile(r"[A-Za-z_]\w{0,60}(?:\.[A-Za-z_]\w{0,60}){1,6}")
 _IDENTIFIER: Final = re.compile(rb"\b[A-Za-z_]\w*")
 _CLIMBS: Final = re.compile(rb"\.\.|\bparents?\b.*\bparents?\b|parents\[[1-9]|dirname.*dirname")
 """How a script says that it lies in a directory of a project: `bin/x` reads `data/y`."""
@@ -123,6 +127,9 @@ class _Reader:
         self._found: dict[str, bool] = {}
         """Whether a path is data that is only named whole."""
 
+        self._renames = False
+        """Whether the text that is read makes names of others by their suffix."""
+
         self._given: set[str] = set()
         self._read: set[str] = set()
         self._left_bytes = _FILES_BYTES_MAX
@@ -156,6 +163,7 @@ class _Reader:
         """The files that were not found before."""
         new = []
         lists = named.lists(text)
+        self._renames = _RENAMES.search(text) is not None
         for name in named.names_in(text, language):
             for place, is_whole in self._places(name, bases, language):
                 for path, size in self._meant(os.path.normpath(place), language, bases, lists):
@@ -195,12 +203,18 @@ class _Reader:
         for directory in bases if relative else ():
             for spelling in _spellings(f"{directory.rstrip('/')}/{relative}", language):
                 yield spelling, False
+            if language in ("python", "") and self._image.is_file(module := _module(directory, relative)):
+                yield module, False
 
     def _meant(self, path: str, language: str, here: Sequence[str], lists: bool) -> Iterator[tuple[str, int]]:
         if is_of_distribution(path):
             return
         if patterns.is_pattern(path):
-            yield from patterns.matching(self._image, path, (self._cwd.rstrip("/"), self._home))
+            found = list(patterns.matching(self._image, path, (self._cwd.rstrip("/"), self._home)))
+            yield from found
+            directory = os.path.dirname(path)
+            if self._renames and found and not patterns.is_pattern(directory) and not _holds(directory, here):
+                yield from self._inside(directory, False)
             return
         walk = self._image.glance(path)
         if walk is None:
@@ -234,6 +248,11 @@ def _is_code(path: str) -> bool:
 
 def _holds(directory: str, places: Sequence[str]) -> bool:
     return any(within(each, directory) for each in places)
+
+
+def _module(base: str, name: str) -> str:
+    """The file of a module that a text names: `"plugins.alpha"`."""
+    return f"{base.rstrip('/')}/{name.replace('.', '/')}.py" if _DOTTED.fullmatch(name) else ""
 
 
 def _spellings(path: str, language: str) -> Sequence[str]:

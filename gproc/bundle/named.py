@@ -34,6 +34,9 @@ _OPENED: Final = re.compile(
 _OF_WORDS: Final = ("sh", "tcl", "m4", "make", "ninja")
 """Languages whose strings need no quotes."""
 
+_OF_VALUES: Final = ("perl", "ruby", "php")
+"""Languages that put values into lines of shell, which are in no quotes: `jq . $d/conf.json`."""
+
 _HEAD: Final = re.compile(
     r"(?:\$\(dirname (?:--? )?(?:\"?\$0\"?|\"?\$\{?BASH_SOURCE(?:\[0\])?\}?\"?)\)|\$\{?FindBin::(?:Real)?Bin\}?"
     r"|\$\{(?:0|BASH_SOURCE(?:\[0\])?)%/\*\}|[$#]?\{[\w.:\[\]]{1,60}\}|\$\([A-Za-z_]\w{0,60}\)|\$\w{1,60}|\.)?/"
@@ -60,7 +63,7 @@ _LOADED: Final = re.compile(
 )
 """Prolog's files are mostly named without quotes."""
 
-_OF_OPTION: Final = re.compile(rb"(?:@|--?[\w-]{1,60}=@?|file://|\w{1,60}=@?)([\w./+@-]{1,300})")
+_OF_OPTION: Final = re.compile(rb"(?:@|--?[\w-]{1,60}=@?|file:(?://)?|\w{1,60}=@?)([\w./+@-]{1,300})(?:\?.*)?")
 """An argument that a script gives to another program: `"@body.txt"`, `"--in=data.csv"`."""
 
 _NUMBER: Final = re.compile(rb"[\d./+%~@-]+([eEdD][\d+-]*)?")
@@ -95,6 +98,8 @@ def names_in(text: bytes, language: str) -> list[str]:
     found = [string for _, _, string in strings]
     found += _joined(text, strings)
     found += [match[1] for match in map(_OF_OPTION.fullmatch, found) if match is not None]
+    if language in _OF_VALUES:
+        found += _BESIDE.findall(text)[:STRINGS_MAX]
     if language in _OF_WORDS:
         found += _WORD.findall(text)[:STRINGS_MAX]
         found += _BESIDE.findall(text)[:STRINGS_MAX]

@@ -51,6 +51,7 @@ _TOOLS: Final = (
     (re.compile(r"jq"), ("-L",)),
     (re.compile(r"g?m4|protoc|iverilog|dtc"), ("-I",)),
     (re.compile(r"java"), ("-Djava.library.path=",)),
+    (re.compile(r"emacs(-\w+|[\d.]+)?"), ("-L", "--directory=")),
     (re.compile(r"gst-launch-[\d.]+"), ("--gst-plugin-path=",)),
 )
 

@@ -38,6 +38,7 @@ _BESIDE_MAX: Final = 100
 _ENTRIES_MAX: Final = 5000
 """Of a directory that is looked through for files that begin with a word."""
 
+_NUMBERED: Final = re.compile(r"%(0?\d?d)")
 _PART: Final = re.compile(r"[\w./@+-]{3,200}")
 _PARTS_MAX: Final = 100
 _IN_ONE_WORD: Final = re.compile(r"-[A-Za-z][^-=].*", re.DOTALL)
@@ -128,6 +129,8 @@ class _Reader:
             try:
                 status = os.stat(path)
             except (OSError, ValueError):
+                if "%" in candidate:
+                    self._numbered(path, candidate)
                 self._beginning_with(path, candidate)
                 continue
             callers = not candidate.startswith("/") or self._is_callers(path)
@@ -137,6 +140,17 @@ class _Reader:
             elif stat.S_ISREG(status.st_mode) and path not in self._files and path not in self._yielding:
                 self._take(path, candidate, status.st_size, callers)
                 self._beginning_with(path, candidate)
+
+    def _numbered(self, path: str, word: str) -> None:
+        """Files with numbers, as ffmpeg counts them: `frames/f%03d.png`."""
+        directory, _, name = path.rpartition("/")
+        if (word.startswith("/") and not self._is_callers(path)) or len(_NUMBERED.findall(name)) != 1:
+            return
+        before, _, after = _NUMBERED.split(name)
+        for each, size in _sizes(directory):
+            number = each.removeprefix(before).removesuffix(after)
+            if each == f"{before}{number}{after}" and number.isdigit():
+                self._take(f"{directory}/{each}", word, size, True)
 
     def _text(self, text: str) -> None:
         """A word with blanks may be a command of the program's own: `sqlite3 x.db ".read x.sql"`."""

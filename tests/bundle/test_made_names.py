@@ -195,6 +195,9 @@ def test_options_and_words_with_blanks_name_files(tmp_path: Path) -> None:
     assert files("gcc", "-Iinclude", "m.c") == {"include/b.h", "m.c"}
     assert files("sqlite3", ":memory:", ".read load.sql") == {"load.sql"}
     assert files("rake") == {"Rakefile"}
+    made(tmp_path, {"fr/f01.png": "", "fr/f02.png": "", "fr/fx.png": "", "el/mine.el": ""})
+    assert files("ffmpeg", "-i", "fr/f%02d.png") == {"fr/f01.png", "fr/f02.png"}
+    assert files("emacs", "-L", "el", "-l", "mine") == {"el/mine.el"}
     assert files("echo", "-Iinclude") == set()
 
 
@@ -205,6 +208,9 @@ def test_options_and_words_with_blanks_name_files(tmp_path: Path) -> None:
         (":- [facts, lib/more].", "prolog", "facts"),
         (":- consult(facts).", "prolog", "facts"),
         ("build o.txt: up i.txt\n", "ninja", "i.txt"),
+        ('connect("file:d.sqlite?mode=ro")', "python", "d.sqlite"),
+        ('run("curl", "--data-binary", "@b.txt", "--in=c.csv")', "python", "b.txt"),
+        ("my $n = `jq . $d/conf.json`;", "perl", "conf.json"),
     ],
 )
 def test_a_language_names_without_quotes(text: str, language: str, name: str) -> None:
@@ -264,3 +270,15 @@ def test_a_loops_values_are_programs_and_what_type_asks_for_is_one() -> None:
     text = 'for py in python9 python3; do\n  if command -v "$py" >&2; then exec "$py" x.py; fi\ndone\ntype jq bc\n'
     assert {words[0] for words in commands_in(text)} >= {"python9", "python3", "jq", "bc"}
     assert ["python3", "x.py"] in commands_in(text)
+
+
+def test_a_setting_names_a_module_and_a_pattern_its_directory(packed: Pack, tmp_path: Path) -> None:
+    """`{"plugin": "plugins.alpha"}`; and a Makefile's `t/*.sh`, for each of which there is t/X.expected."""
+    if not shutil.which("python3", path="/usr/bin"):
+        pytest.skip("needs Debian's python3")
+    files = {"a.py": 'load(open("c.json"))\n', "c.json": '{"p": "plugins.alpha"}', "plugins/alpha.py": "", "b.py": ""}
+    made(tmp_path, {**files, "t/a.sh": "", "t/a.expected": ""})
+    bundle = packed("/usr/bin/python3", command=("/usr/bin/python3", "a.py"))
+    assert sent(bundle, tmp_path) == {"a.py", "c.json", "plugins/alpha.py"}
+    bundle = packed("sh", command=("sh", "-c", "for s in t/*.sh; do cmp $s ${s%.sh}.expected; done"))
+    assert sent(bundle, tmp_path) == {"t/a.sh", "t/a.expected"}
