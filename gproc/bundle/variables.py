@@ -38,8 +38,10 @@ def directories_named(environ: Mapping[str, str], cwd: str) -> list[str]:
     top = f"{cwd.rstrip('/')}/"
     found = []
     for name, value in environ.items():
-        is_name = 1 < len(value) < _VALUE_MAX and name not in _NO_DIRECTORIES and not name.startswith(("LD_", "GPROC_"))
-        relative = value.removeprefix(top) if is_name else ""
-        if relative and _RELATIVE.fullmatch(relative) and os.path.isdir(top + relative):
+        is_name = 1 < len(value) < _VALUE_MAX and (value[0] != "/" or value.startswith(top)) and not value.isdigit()
+        if not is_name or name in _NO_DIRECTORIES or name.startswith(("LD_", "GPROC_", "LC_")):
+            continue
+        relative = value.removeprefix(top)
+        if _RELATIVE.fullmatch(relative) and os.path.isdir(top + relative):
             found.append(top + relative)
     return found
