@@ -233,7 +233,7 @@ class _Reader:
             return
         self._read.add(directory)
         all_files = patterns.matching(self._image, f"{directory}/**/*", ())
-        yield from all_files if lists else patterns.whole(self._image, directory)
+        yield from all_files if lists else patterns.whole(self._image, directory, self._home)
 
     def _expect(self, path: str) -> None:
         """Remember a name that is no file yet, so that the cache's answer does not hold when it is one."""

@@ -107,14 +107,15 @@ def files_in(image: Image, surroundings: Surroundings, program: Object, literals
     """The files that a program names by a relative path, by a pattern of printf(3), or by a directory that it lists."""
     left_bytes = FILES_BYTES_MAX
     taken: set[str] = set()
-    for path, size in _files(image, surroundings.absolute(""), os.path.dirname(program.real), literals):
+    cwd, home = surroundings.absolute(""), surroundings.variable("HOME") or ""
+    for path, size in _files(image, cwd, os.path.dirname(program.real), home, literals):
         if path not in taken and size <= left_bytes:
             taken.add(path)
             left_bytes -= size
             yield path
 
 
-def _files(image: Image, cwd: str, own: str, literals: Literals) -> Iterator[tuple[str, int]]:
+def _files(image: Image, cwd: str, own: str, home: str, literals: Literals) -> Iterator[tuple[str, int]]:
     bases = [each.rstrip("/") for each in dict.fromkeys((cwd, own))]
     names = [name for name in literals.names if (b"." in name or b"/" in name) and not _SOURCE.search(name)]
     if literals.opens:
@@ -133,7 +134,7 @@ def _files(image: Image, cwd: str, own: str, literals: Literals) -> Iterator[tup
             yield from patterns.matching(image, os.path.normpath(f"{base}/{pattern}"), (cwd,))
     for name in map(os.fsdecode, literals.names):
         for base in dict.fromkeys((*bases, os.path.dirname(own).rstrip("/"))):
-            yield from _directory(image, os.path.normpath(f"{base}/{name}"), (cwd, own), literals.lists)
+            yield from _directory(image, os.path.normpath(f"{base}/{name}"), (cwd, own), home, literals.lists)
     for base in bases if literals.unended else ():
         yield from near.files_named(image, base, literals.unended)
 
@@ -144,11 +145,11 @@ def _file(image: Image, path: str) -> Iterator[tuple[str, int]]:
         yield path, walk.status.st_size
 
 
-def _directory(image: Image, path: str, around: Sequence[str], lists: bool) -> Iterator[tuple[str, int]]:
+def _directory(image: Image, path: str, around: Sequence[str], home: str, lists: bool) -> Iterator[tuple[str, int]]:
     """The files in a directory that is none of those around it: all, if the program lists directories."""
     is_around = is_of_distribution(path) or any(within(each, path) for each in around)
     if os.path.isdir(image.host(path)) and not is_around:
-        yield from patterns.matching(image, f"{path}/**/*", ()) if lists else patterns.whole(image, path)
+        yield from patterns.matching(image, f"{path}/**/*", ()) if lists else patterns.whole(image, path, home)
 
 
 def programs_in(image: Image, surroundings: Surroundings, literals: Literals) -> Iterator[Ran]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 import stat
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from gproc.bundle.image import Image
@@ -56,10 +58,30 @@ def matching(image: Image, pattern: str, own: tuple[str, ...]) -> Iterator[tuple
                 yield f"{directory}/{name}", each.status.st_size
 
 
-def whole(image: Image, directory: str) -> list[tuple[str, int]]:
-    """The files in a directory and below it, with their sizes; none if it is no small one."""
-    found = list(matching(image, f"{directory}/**/*", ()))
-    return found if len(found) <= _SMALL_FILES and sum(size for _, size in found) <= _SMALL_BYTES else []
+def whole(image: Image, directory: str, home: str) -> list[tuple[str, int]]:
+    """The files in a directory and below it, with their sizes; none if it is no small one, or lies in the home itself.
+
+    What lies there is the user's own: a word such as Mail names nothing there.
+    """
+    if os.path.dirname(directory) == home.rstrip("/") or _has_many(image.host(directory)):
+        return []
+    found: list[tuple[str, int]] = []
+    left_bytes = _SMALL_BYTES
+    for path, size in matching(image, f"{directory}/**/*", ()):
+        left_bytes -= size
+        if left_bytes < 0 or len(found) == _SMALL_FILES:
+            return []
+        found.append((path, size))
+    return found
+
+
+def _has_many(directory: str) -> bool:
+    """Seen without a record, which would hold all of them."""
+    try:
+        with os.scandir(directory) as entries:
+            return sum(1 for _ in islice(entries, _SMALL_FILES + 1)) > _SMALL_FILES
+    except OSError:
+        return True
 
 
 def _matches(name: str, part: str) -> bool:

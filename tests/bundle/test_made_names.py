@@ -239,6 +239,8 @@ def test_what_is_opened_in_a_directory_that_a_text_names_goes_along(packed: Pack
     text = 'my $dir = "configs"; open F, $dir . "/" . $ARGV[0];\n'
     made(tmp_path, {"x.pl": text, "configs/a.json": "", "other/b": ""})
     assert sent(packed("perl", command=("perl", "x.pl", "a.json")), tmp_path) == {"x.pl", "configs/a.json"}
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    assert sent(packed("perl", environ, command=("perl", "x.pl", "a.json")), tmp_path) == {"x.pl"}
     os.truncate(tmp_path / "configs/a.json", 21 << 20)
     assert sent(packed("perl", command=("perl", "x.pl", "a.json")), tmp_path) == {"x.pl"}
 
