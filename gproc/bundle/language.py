@@ -145,10 +145,11 @@ class _Told:
         locales = dict.fromkeys(name for text in localised for name in locale_files.named_in(text))
         lent = (*home.lent, *locale_files.files_of(image, locales))
         lent = (*lent, *(path for _, text in texts for path in zones.named_in(text) if image.glance(path)))
+        whole = yielding if not any(b"GPROC_ROOT" in text for _, text in texts) else frozenset[str]()
         itself = (self._program,) if runs_itself else ()
         return msgspec.structs.replace(
             home, trees=trees, files=(*home.files, *itself), beside=tuple(files), yielding=yielding, programs=programs,
-            lent=tuple(dict.fromkeys(lent)), told=tuple(dict.fromkeys(self._told(texts))),
+            lent=tuple(dict.fromkeys(lent)), told=tuple(dict.fromkeys(self._told(texts))), whole=whole,
         )  # fmt: skip
 
     def _told(self, texts: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, str]]:

@@ -63,6 +63,7 @@ _LIBRARIES: Final = (
         re.compile(r"dot|neato|twopi|circo|[fs]?fdp|osage|patchwork|libgvc\d+-config-update"),
         ("lib/graphviz", "lib*/graphviz", "lib/*-linux-*/graphviz"),
     ),
+    (re.compile(r"7z[arz]?"), ("/usr/lib/p7zip", "/usr/lib/7zip", "lib/p7zip", "lib/7zip")),
     (re.compile(r"git"), ("share/git-core/templates",)),
     (
         re.compile(r"orterun|prterun"),

@@ -321,6 +321,7 @@ class _Packing:
         for path in home.beside:
             self.show(beside := self._layout.add(path, f"named by the script ({reason})"))
             (self._yielding if path in home.yielding else self._own).add(beside)
+            self._fixed.update([beside] if path in home.whole else [])
         self._fixed.update(real)
         self._fixed.update(root.rstrip("/") for root in roots)
         mine = [path for path in self._layout.paths() if path.startswith(tuple(roots) or ("//",))]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
@@ -38,6 +39,7 @@ _BESIDE_MAX: Final = 100
 _ENTRIES_MAX: Final = 5000
 """Of a directory that is looked through for files that begin with a word."""
 
+_CLEARS: Final = frozenset({"-i", "-", "--ignore-environment"})
 _NUMBERED: Final = re.compile(r"%(0?\d?d)")
 _PART: Final = re.compile(r"[\w./@+-]{3,200}")
 _PARTS_MAX: Final = 100
@@ -72,8 +74,10 @@ class _Reader:
             if word.startswith("TZ="):  # as env(1) takes it
                 for path in zone_file(word.removeprefix("TZ=")):
                     self._word(path)
+        whole = dict(self._whole)
         for path in files_named(self._environ, self._cwd):
             self._word(path)
+        self._whole = whole  # a plain node says in the variable where the file is
         for path in directories_named(self._environ, self._cwd):
             self._directory(path, path)
         files = tuple(self._files), tuple(self._yielding), tuple(self._left)
@@ -88,6 +92,11 @@ class _Reader:
         if depth == 0 or "/" in words[0] or not self._nodes_programs:
             told = tuple(map(self._absolute, search_paths.by_options(words[1:], interpreter)))
             self._programs[Ran(self._absolute(words[0]) if "/" in words[0] else words[0], script, code, told)] = None
+        if name == "env" and _CLEARS.intersection(words) | {word for word in words if word.startswith("PATH=")}:
+            # On a plain node a program that was sent is found by the job's PATH, which the command replaces.
+            for inner in prefixes.commands(words):
+                if found := shutil.which(inner[0], path=self._environ.get("PATH")):
+                    self._whole[found] = None
         if depth < DEPTH_MAX:
             for inner in prefixes.commands(words):
                 self._command(inner, depth + 1)
@@ -195,7 +204,7 @@ class _Reader:
             return
         self._left_bytes -= size
         (self._files if callers else self._yielding)[path] = None
-        if callers and word.startswith("/"):
+        if word.startswith("/"):
             self._whole[path] = None
 
     def _is_callers(self, path: str) -> bool:
