@@ -54,7 +54,9 @@ _IS_FILE: Final = re.compile(r"[\w./+@-]{2,200}")
 _ARGUMENT: Final = re.compile(r"-{1,2}\w|[<>|]|.*[./%]")
 """What tells a command from a sentence that begins with a program's name: an option, a redirection, a path."""
 
-_UNENDED: Final = (b"_gfortran_", b"libstd-", b"rust_begin_unwind", b"rust_panic", b"/rustc/", b"go.buildid", b"Go build")
+_UNENDED: Final = (
+    b"_gfortran_", b"libstd-", b"rust_begin_unwind", b"rust_panic", b"/rustc/", b"go.buildid", b"Go build",
+)  # fmt: skip
 """Fortran, Rust and Go do not end their strings with a zero: names cannot be told from what stands behind them."""
 
 
