@@ -12,8 +12,11 @@ _RELATIVE: Final = re.compile(r"(?:\./)?[A-Za-z0-9_][\w.+-]*(?:/[A-Za-z0-9_][\w.
 _NO_DIRECTORIES: Final = frozenset({
     "PWD", "OLDPWD", "HOME", "_", "USER", "LOGNAME", "USERNAME", "HOSTNAME", "HOST", "SHELL", "TERM", "LANG",
     "LANGUAGE", "TMPDIR", "EDITOR", "PAGER", "VISUAL", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "NAME", "TZ",
-    "GROUP",
+    "GROUP", "TMP", "TEMP", "PYTHONHOME", "PYTHONPATH", "PERL5LIB", "RUBYLIB", "GEM_HOME", "GEM_PATH", "R_HOME", "R_LIBS",
+    "R_LIBS_USER", "R_LIBS_SITE", "NODE_PATH", "LUA_PATH", "LUA_CPATH", "TCLLIBPATH", "GUILE_LOAD_PATH", "CLASSPATH",
+    "JAVA_HOME", "PATH", "MANPATH", "GOPATH", "CARGO_HOME", "RUSTUP_HOME",
 })  # fmt: skip
+"""About the session, or read by rules of their own."""
 _NO_FILES: Final = ("PWD", "OLDPWD", "HOME", "_", "XAUTHORITY", "ICEAUTHORITY", "HISTFILE", "MAIL", "BASH_ENV", "ENV")
 
 
@@ -39,7 +42,7 @@ def directories_named(environ: Mapping[str, str], cwd: str) -> list[str]:
     found = []
     for name, value in environ.items():
         is_name = 1 < len(value) < _VALUE_MAX and (value[0] != "/" or value.startswith(top)) and not value.isdigit()
-        if not is_name or name in _NO_DIRECTORIES or name.startswith(("LD_", "GPROC_", "LC_")):
+        if not is_name or name in _NO_DIRECTORIES or name.startswith(("LD_", "GPROC_", "LC_", "XDG_")):
             continue
         relative = value.removeprefix(top)
         if _RELATIVE.fullmatch(relative) and os.path.isdir(top + relative):

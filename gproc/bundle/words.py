@@ -27,6 +27,9 @@ FILE_BYTES_MAX: Final = 100 << 20
 """What all words together may bring along; more is asked for by -f."""
 
 FILES_MAX: Final = 1000
+_OF_VARIABLE_MAX: Final = 300
+"""Files of a directory that a variable names, which may be about something else."""
+
 DEPTH_MAX: Final = 8
 """Commands that run commands: `env timeout 9 sh -c ...`."""
 
@@ -79,7 +82,7 @@ class _Reader:
             self._word(path)
         self._whole = whole  # a plain node says in the variable where the file is
         for path in directories_named(self._environ, self._cwd):
-            self._directory(path, path)
+            self._directory(path, path, _OF_VARIABLE_MAX)
         files = tuple(self._files), tuple(self._yielding), tuple(self._left)
         return Meant(tuple(self._programs), *files, told=tuple(self._told(command)), whole=tuple(self._whole))
 
@@ -167,7 +170,7 @@ class _Reader:
             if ("." in word or "/" in word) and not word.startswith("/") and os.path.isfile(self._absolute(word)):
                 self._word(word)
 
-    def _directory(self, path: str, word: str) -> None:
+    def _directory(self, path: str, word: str, most: int = FILES_MAX) -> None:
         """What an option names as a directory to look in, `-I include`, is taken with its files."""
         if not self._is_callers(path) or within(self._cwd, path) or within(self._home or "/", path):
             return
@@ -176,7 +179,7 @@ class _Reader:
             directories[:] = [each for each in directories if not each.startswith(".")]
             for name in names:
                 count += 1
-                if count > FILES_MAX:
+                if count > most:
                     return
                 each = os.path.join(top, name)
                 if os.path.isfile(each) and each not in self._files:
