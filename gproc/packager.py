@@ -17,9 +17,10 @@ import msgspec
 from msgspec.structs import replace
 
 from gproc.bundle import cache, observed
+from gproc.bundle.defaults import SAY_MORE
 from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.surroundings import Surroundings
-from gproc.bundle.variables import files_named
+from gproc.bundle.variables import directories_named, files_named
 from gproc.content.manifest import Digest, Manifest, digest_of, encode, trusted
 from gproc.errors import BundleError, UsageError
 
@@ -218,18 +219,15 @@ def read_chunk(bundle: Bundle, digest: Digest) -> bytes:
 def _meant(request: PackRequest) -> Meant:
     """What the words mean.  Inside another root (-r) they are the caller's, and name nothing there."""
     also = tuple(map(Ran, request.also))
-    says_more = len(request.command) > 1 or os.path.basename(request.program) in _SAY_MORE
-    if request.words and request.root == "/" and (says_more or files_named(request.environ, request.cwd)):
+    says_more = len(request.command) > 1 or os.path.basename(request.program) in SAY_MORE
+    named = files_named(request.environ, request.cwd) or directories_named(request.environ, request.cwd)
+    if request.words and request.root == "/" and (says_more or named):
         from gproc.bundle.words import meant
 
         command = request.command or (request.program,)
         found = meant(command, request.cwd, request.environ, nodes_programs=request.nodes_programs)
         return replace(found, programs=(*found.programs, *also))
     return Meant((Ran(request.program), *also))
-
-
-_SAY_MORE: Final = ("make", "gmake")
-"""Programs that read a file of the working directory without being told."""
 
 
 def _with_environment(request: PackRequest) -> PackRequest:
@@ -298,6 +296,9 @@ def _question(
         yielding=tuple(map(os.fsencode, meant.yielding)),
         with_package=request.with_package,
         observed=b"" if kept is None else kept.digest,
+        directories=tuple(tuple(map(os.fsencode, ran.directories)) for ran in meant.programs),
+        told=tuple((os.fsencode(name), os.fsencode(path)) for name, path in meant.told),
+        whole=tuple(map(os.fsencode, meant.whole)),
     )
 
 

@@ -6,14 +6,13 @@ a script names, the modules in it count.  Scripts of the distribution are not re
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from gproc.bundle import named
+from gproc.bundle import named, patterns
 from gproc.bundle.home import is_shared_object
 from gproc.bundle.image import Image
 from gproc.content.paths import within
@@ -25,7 +24,6 @@ _FILES_BYTES_MAX: Final = 100 << 20
 _ABSENT_MAX: Final = 300
 """Names that are no files yet: a later run notices if they have become files."""
 
-_PATTERN_FILES_MAX: Final = 1000
 _MODULES_MAX: Final = 2000
 """Names that are looked at in a directory of modules, and below it."""
 
@@ -33,24 +31,37 @@ _MODULES_DEPTH_MAX: Final = 6
 
 _SUFFIXES: Final = {
     "node": (".js", ".mjs", ".cjs", ".json", "/index.js"), "ruby": (".rb",), "lua": (".lua",), "python": (".py",),
+    "prolog": (".pl", ".prolog", ".plt"),
 }  # fmt: skip
 _OF_MODULES: Final = ("python", "perl", "ruby", "lua", "tcl", "R", "php", "guile", "octave")
 _OF_SCRIPTS: Final = re.compile(r"\.(sh|bash|py|pl|pm|rb|js|mjs|cjs|lua|R|r|tcl|php|awk|zsh|scm|mk|m|gp|plt|gemspec)$")
 _OF_SETTINGS: Final = re.compile(r"\.(ini|cfg|conf|ya?ml|toml|json|nml|list|lst|in|inp|rsp)$")
+_RENAMES: Final = re.compile(rb"\$\{\w{1,60}%")
+"""For each of t/*.sh, `${x%.sh}.expected`."""
+
+_DOTTED: Final = re.compile(r"[A-Za-z_]\w{0,60}(?:\.[A-Za-z_]\w{0,60}){1,6}")
+_IDENTIFIER: Final = re.compile(rb"\b[A-Za-z_]\w*")
 _CLIMBS: Final = re.compile(rb"\.\.|\bparents?\b.*\bparents?\b|parents\[[1-9]|dirname.*dirname")
 """How a script refers to a directory above its own, as in a project: `bin/x` reads `data/y`."""
 
 _LANGUAGES: Final = {
     ".sh": "sh", ".bash": "sh", ".zsh": "sh", ".mk": "make", ".tcl": "tcl", ".m4": "m4", ".py": "python", ".pl": "perl",
-    ".rb": "ruby", ".js": "node", ".lua": "lua", ".R": "R", ".php": "php", ".c": "c", ".cc": "c", ".cpp": "c",
+    ".rb": "ruby", ".js": "node", ".lua": "lua", ".R": "R", ".php": "php", ".scm": "guile",
+    ".m": "octave", ".c": "c", ".cc": "c", ".cpp": "c",
     ".h": "c",
+}  # fmt: skip
+_NO_DATA: Final = frozenset({"node_modules", "__pycache__", ".git", "site-packages"})
+_BY_NAME: Final = {
+    "Rakefile": "ruby", "rakefile": "ruby", "Gemfile": "ruby", "Snakefile": "python", "SConstruct": "python",
+    "SConscript": "python", "build.ninja": "ninja",
 }  # fmt: skip
 _DISTRIBUTION: Final = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/etc/", "/proc/", "/dev/", "/sys/")
 
 
 def language_of(path: str) -> str:
     """Of a text, by its suffix; "" for data."""
-    return _LANGUAGES.get(os.path.splitext(path)[1], "")
+    name = os.path.basename(path)
+    return _BY_NAME.get(name, _LANGUAGES.get(os.path.splitext(name)[1], ""))
 
 
 def is_of_distribution(path: str) -> bool:
@@ -92,7 +103,7 @@ def modules_in(image: Image, directory: str) -> Iterator[tuple[str, int]]:
     seen = 0
     while todo:
         here, depth = todo.pop()
-        for name in _names(image, here):
+        for name in patterns.names_of(image, here):
             seen += 1
             if seen > _MODULES_MAX:
                 return
@@ -106,13 +117,6 @@ def modules_in(image: Image, directory: str) -> Iterator[tuple[str, int]]:
                 yield path, status.st_size
 
 
-def _names(image: Image, directory: str) -> list[str]:
-    try:
-        return sorted(image.names(directory))
-    except OSError:  # the caller may not read it, and neither may the script
-        return []
-
-
 class _Reader:
     """Texts that are read one after the other, with one bound for all that they name."""
 
@@ -122,6 +126,9 @@ class _Reader:
         self._home = home.rstrip("/") if home.startswith("/") else ""
         self._found: dict[str, bool] = {}
         """Whether a path is data that is only named whole."""
+
+        self._renames = False
+        """Whether the text that is read makes names of others by their suffix."""
 
         self._given: set[str] = set()
         self._read: set[str] = set()
@@ -155,9 +162,11 @@ class _Reader:
     def read_text(self, text: bytes, bases: Sequence[str], language: str) -> list[str]:
         """The files that were not found before."""
         new = []
+        lists = named.lists(text)
+        self._renames = _RENAMES.search(text) is not None
         for name in named.names_in(text, language):
             for place, is_whole in self._places(name, bases, language):
-                for path, size in self._meant(os.path.normpath(place), language, bases):
+                for path, size in self._meant(os.path.normpath(place), language, bases, lists):
                     gives_way = is_whole and not _is_code(path)
                     if path in self._found:
                         self._found[path] &= gives_way
@@ -165,6 +174,21 @@ class _Reader:
                         self._left_bytes -= size
                         self._found[path] = gives_way
                         new.append(path)
+        if language == "octave":
+            new += self._functions(text, bases)
+        return new
+
+    def _functions(self, text: bytes, bases: Sequence[str]) -> list[str]:
+        """The files of functions that a text of Octave calls: each is in a file of its name."""
+        words = set(_IDENTIFIER.findall(text))
+        new = []
+        for base in bases:
+            for name in patterns.names_of(self._image, base):
+                path = f"{base.rstrip('/')}/{name}"
+                is_called = name.endswith(".m") and os.fsencode(name[:-2]) in words
+                if is_called and path not in self._found and self._image.is_file(path):
+                    self._found[path] = False
+                    new.append(path)
         return new
 
     def _places(self, name: str, bases: Sequence[str], language: str) -> Iterator[tuple[str, bool]]:
@@ -179,42 +203,43 @@ class _Reader:
         for directory in bases if relative else ():
             for spelling in _spellings(f"{directory.rstrip('/')}/{relative}", language):
                 yield spelling, False
+            if language in ("python", "") and self._image.is_file(module := _module(directory, relative)):
+                yield module, False
 
-    def _meant(self, path: str, language: str, here: Sequence[str]) -> Iterator[tuple[str, int]]:
+    def _meant(self, path: str, language: str, here: Sequence[str], lists: bool) -> Iterator[tuple[str, int]]:
         if is_of_distribution(path):
             return
-        if "*" in path or "?" in path:
-            yield from self._matching(path)
+        if patterns.is_pattern(path):
+            found = list(patterns.matching(self._image, path, (self._cwd.rstrip("/"), self._home)))
+            yield from found
+            directory = os.path.dirname(path)
+            if self._renames and found and not patterns.is_pattern(directory) and not _holds(directory, here):
+                yield from self._inside(directory, False)
             return
         walk = self._image.glance(path)
         if walk is None:
             self._expect(path)
         elif stat.S_ISREG(walk.status.st_mode):
             yield path, walk.status.st_size
-        elif language in _OF_MODULES and stat.S_ISDIR(walk.status.st_mode) and not _holds(path, here):
-            yield from modules_in(self._image, path)
+        elif stat.S_ISDIR(walk.status.st_mode) and not _holds(path, here):
+            if language in _OF_MODULES:
+                yield from modules_in(self._image, path)
+            if not set(path.split("/")) & _NO_DATA:
+                yield from self._inside(path, lists)
+
+    def _inside(self, directory: str, lists: bool) -> Iterator[tuple[str, int]]:
+        """What a text may open in a directory that it names: `dir + "/" + name`."""
+        if directory in (self._cwd, self._home) or directory in self._read:
+            return
+        self._read.add(directory)
+        all_files = patterns.matching(self._image, f"{directory}/**/*", ())
+        yield from all_files if lists else patterns.whole(self._image, directory, self._home)
 
     def _expect(self, path: str) -> None:
         """Remember a name that is no file yet, so that the cache's answer does not hold when it is one."""
         if self._left_absent and named.looks_like_path(os.fsencode(os.path.basename(path))) and " " not in path:
             self._left_absent -= 1
             self._image.note_absent(path)
-
-    def _matching(self, pattern: str) -> Iterator[tuple[str, int]]:
-        """The files that a pattern of a shell means: `data/*.csv`."""
-        directory, _, name = pattern.rpartition("/")
-        is_plain = "*" not in directory and "?" not in directory and not set(name) & set("\\^$()+|{}")
-        in_own = directory in (self._cwd.rstrip("/"), self._home)
-        if not is_plain or name.startswith(".") or (in_own and not re.search(r"\w", name)):
-            return
-        walk = self._image.glance(directory)
-        if walk is None or not stat.S_ISDIR(walk.status.st_mode):
-            return
-        names = [each for each in _names(self._image, walk.real) if fnmatch.fnmatchcase(each, name) and each[0] != "."]
-        for each in names[:_PATTERN_FILES_MAX]:
-            found = self._image.glance(f"{directory}/{each}")
-            if found is not None and stat.S_ISREG(found.status.st_mode):
-                yield f"{directory}/{each}", found.status.st_size
 
 
 def _is_code(path: str) -> bool:
@@ -223,6 +248,11 @@ def _is_code(path: str) -> bool:
 
 def _holds(directory: str, places: Sequence[str]) -> bool:
     return any(within(each, directory) for each in places)
+
+
+def _module(base: str, name: str) -> str:
+    """The file of a module that a text names: `"plugins.alpha"`."""
+    return f"{base.rstrip('/')}/{name.replace('.', '/')}.py" if _DOTTED.fullmatch(name) else ""
 
 
 def _spellings(path: str, language: str) -> Sequence[str]:

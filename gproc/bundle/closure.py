@@ -95,7 +95,6 @@ class Linker:
         # Neither musl nor a static program knows $LIB and $PLATFORM.
         plain = self.is_musl or not loader
         self._tokens = search.MUSL_TOKENS if plain else search.tokens_of(abi.machine, self._system.default_dirs)
-        self._environ_path = surroundings.variable("LD_LIBRARY_PATH") or ""
         self._library_path = tuple(library_path)
 
     def program(self, path: str, real: str, parsed: Elf) -> Object:
@@ -200,9 +199,10 @@ class Linker:
                 yield from self.find(name, program, program)
 
     def _directories_before_cache(self, holder: Object, program: Object) -> Iterator[str]:
+        environ_path = self._surroundings.variable("LD_LIBRARY_PATH") or ""
         given = [
             self._surroundings.absolute(each)
-            for each in search.expand_path(self._environ_path, program.origin, self._tokens, ":;")
+            for each in search.expand_path(environ_path, program.origin, self._tokens, ":;")
         ]
         given += self._library_path
         if self.is_musl:

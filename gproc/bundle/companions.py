@@ -27,6 +27,9 @@ def companions_of(image: Image, surroundings: Surroundings, closure: Sequence[Ob
             yield from (f"{directory}/{name}" for name in image.names(directory) if name.endswith(".so"))
         if each.elf.soname.startswith(("libtinfo.so.", "libncurses.so.", "libncursesw.so.")):
             yield from _terminal(image, surroundings.variable("TERM") or "")
+        if each.elf.soname.startswith("libopen-pal.so."):
+            for directory in ("openmpi/lib/openmpi3", "openmpi"):  # Debian's and a build of one's own
+                yield from (path for path, _ in modules_in(image, f"{os.path.dirname(each.real)}/{directory}"))
         if (tcl := _TCL.fullmatch(each.elf.soname)) is not None:
             # library(n): where Debian, Fedora and a build of one's own have it.
             prefix = os.path.dirname(os.path.dirname(each.real))
@@ -42,10 +45,18 @@ _CERTIFICATES: Final = (
 """Where Debian, Fedora, SUSE and Alpine have the authorities that they trust, and the settings of OpenSSL."""
 
 
+_FONTS: Final = "/etc/fonts/fonts.conf"
+_FONTS_MORE: Final = "/etc/fonts/conf.d"
+"""fonts-conf(5): without them each program that draws text complains."""
+
+
 def lent_by(image: Image, closure: Sequence[Object]) -> Iterator[str]:
     """Files that libraries read if a node has them, and of which it is sent the caller's if it has none."""
     if any(each.elf.soname.startswith(("libssl.so.", "libgnutls.so.", "libcrypto.so.")) for each in closure):
         yield from (path for path in _CERTIFICATES if image.walk(path) is not None)
+    if any(each.elf.soname.startswith("libfontconfig.so.") for each in closure):
+        named = [_FONTS, *(f"{_FONTS_MORE}/{name}" for name in image.names(_FONTS_MORE) if name.endswith(".conf"))]
+        yield from (path for path in named if image.is_file(path))
 
 
 def _terminal(image: Image, name: str) -> Iterator[str]:

@@ -36,6 +36,13 @@ _WORD: Final = r"[\w./+-]{1,200}"
 _SET: Final = re.compile(
     rf"^[ \t]*(?:(?:export|readonly|local)[ \t]+)?([A-Za-z_]\w*)=([\"']?)({_WORD})\2[ \t]*(?:;|$)", re.MULTILINE
 )
+_LOOP: Final = re.compile(r"\bfor[ \t]+(\w{1,60})[ \t]+in[ \t]+([\w./+ \t-]{1,500})(?=;|\n|$)")
+_LOOP_MAX: Final = 20
+_RUNS_VALUE: Final = re.compile(
+    r"(?:^|[;&|({`]|\b(?:then|do|if|exec|type|hash|which|command[ \t]+-v))[ \t]*\"?\$(?:(\w{1,60})|\{(\w{1,60})\})"
+)
+"""`for py in python3 python; do command -v $py && exec $py x.py; done`"""
+
 _VALUE: Final = re.compile(rf"\$(?:\{{(\w+)(?::?-({_WORD}))?\}}|(\w+))")
 
 
@@ -53,6 +60,8 @@ def commands_in(text: str) -> list[list[str]]:
         return values.get(match[1] or match[3], match[2] or match[0])
 
     lines = [line[:_LINE_MAX] for line in plain.splitlines() if not _PAYLOAD.fullmatch(line)]
+    loops = {match[1]: match[2].split()[:_LOOP_MAX] for match in _LOOP.finditer(plain)}
+    lines = [each for line in lines[:_LINES_MAX] for each in _turns(line, loops)]
     lines = [_VALUE.sub(value, line)[:_LINE_MAX] for line in lines[:_LINES_MAX]]
     for line in lines:
         # A quotation that goes on in the next line: what is before it.
@@ -60,6 +69,13 @@ def commands_in(text: str) -> list[list[str]]:
             found += _with_inner(words, 0)
     found += [[match[1]] for match in _SUBSTITUTED.finditer(plain) if not prefixes.is_builtin(match[1])]
     return [words for words in found if len(words[0]) <= _NAME_MAX][:COMMANDS_MAX]
+
+
+def _turns(line: str, loops: dict[str, list[str]]) -> list[str]:
+    """A line in which a loop's variable is a program, once with each of its values."""
+    match = _RUNS_VALUE.search(line) if loops else None
+    name = match[1] or match[2] if match is not None else ""
+    return [re.sub(rf"\$(?:{name}\b|\{{{name}\}})", value, line) for value in loops[name]] if name in loops else [line]
 
 
 def _without_here_documents(text: str) -> Iterator[str]:
@@ -136,6 +152,14 @@ def recipes_in(text: str) -> str:
     for _ in range(3):  # a variable may name another one
         lines = [_USED.sub(lambda match: values.get(match[1], match[0])[:1000], line)[:10_000] for line in lines]
     return "\n".join(lines).replace("$$", "$")
+
+
+_COMMAND: Final = re.compile(r"^[ \t]+command[ \t]*=[ \t]*(.+)$", re.MULTILINE)
+
+
+def commands_of_rules(text: str) -> str:
+    """The lines of shell in a file of ninja."""
+    return "\n".join(_COMMAND.findall(text.replace("$\n", " ")))
 
 
 def _with_inner(words: list[str], depth: int) -> Iterator[list[str]]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 
-from gproc.bundle import beside
+from gproc.bundle import beside, java
 from gproc.bundle.entries import BundleEntries
 from gproc.bundle.image import Image
 from gproc.bundle.surroundings import Surroundings
@@ -35,8 +35,14 @@ def named_by(
     """Add what the files name that the command names: lists, settings, sources, decks of input."""
     for path in files:
         walk = image.walk(path)
-        if walk is None or walk.status.st_size > beside.TEXT_BYTES_MAX or walk.status.st_mode & 0o111:
+        if walk is None:
             continue
         places = surroundings.absolute(""), surroundings.variable("HOME") or ""
-        for each in beside.named_by(image, [walk.real], beside.language_of(path), *places).files:
+        if path.endswith((".jar", ".class")):
+            found = beside.named_in(image, os.fsdecode(java.strings_of(image, path)), "java", *places)
+        elif walk.status.st_size > beside.TEXT_BYTES_MAX or walk.status.st_mode & 0o111:
+            continue
+        else:
+            found = beside.named_by(image, [walk.real], beside.language_of(path), *places)
+        for each in found.files:
             yield layout.add(each, f"named by {path}")

@@ -25,6 +25,8 @@ class Home(msgspec.Struct, frozen=True):
     beside: files of the caller's that its script names.  yielding: those that give way to a node's own of that name.
     programs: those that it, or its script, runs.  lent: other files that give way to a node's own.
     texts: scripts of the caller's that it loads.
+    whole: what a script names by its whole path, as far as it does not know where a bundle is (GPROC_ROOT).
+    told: directories that its script puts into search paths, by variable.
     """
 
     trees: tuple[Installation, ...] = ()
@@ -34,6 +36,8 @@ class Home(msgspec.Struct, frozen=True):
     programs: tuple[Ran, ...] = ()
     lent: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    told: tuple[tuple[str, str], ...] = ()
+    whole: frozenset[str] = frozenset()
 
 
 def is_shared_object(path: str) -> bool:

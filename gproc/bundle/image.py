@@ -108,6 +108,13 @@ class Image:
         walk = self.glance(path)
         return walk is not None and stat.S_ISREG(walk.status.st_mode)
 
+    def is_readable(self, path: str) -> bool:
+        """Whether a path leads to a regular file or a directory that the caller may read."""
+        walk = self.walk(path)
+        if walk is None or not (stat.S_ISREG(walk.status.st_mode) or stat.S_ISDIR(walk.status.st_mode)):
+            return False
+        return os.access(self.host(walk.real), os.R_OK, effective_ids=True)
+
     def note_absent(self, path: str) -> None:
         """Note that nothing is there, because the answers so far depend on that."""
         self._absent.add(path)

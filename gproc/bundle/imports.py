@@ -125,6 +125,7 @@ def _find(image: Image, name: str, beside: Sequence[str], sites: Sequence[str], 
         module = _in(image, directory, name, installed=False)
         if module is not None:
             yield module
+            yield from _companions(image, directory, name)
             if not _is_portion(image, module):
                 return
     if _in(image, standard, name, installed=True) or _in(image, f"{standard}/lib-dynload", name, installed=True):

@@ -1,11 +1,12 @@
-"""Java: the archives that a jar's manifest names beside it.
+"""Java: the archives that a jar's manifest names beside it, and the strings of its classes.
 
-Source: the JAR File Specification, "Class-Path".
+Source: the JAR File Specification, "Class-Path"; the Java Virtual Machine Specification, 4.4.7.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,6 +15,11 @@ from gproc.bundle.image import Image
 _MANIFEST: Final = "META-INF/MANIFEST.MF"
 _MANIFEST_BYTES_MAX: Final = 1 << 20
 _JARS_MAX: Final = 1000
+_JAR_BYTES_MAX: Final = 32 << 20
+_CLASSES_BYTES_MAX: Final = 8 << 20
+_CLASSES_MAX: Final = 2000
+_CONSTANT: Final = re.compile(rb"\x01(\0[\x02-\xc8])([\w./@-]{2,200})")
+"""A constant of a class: its tag, its length, and its text; what is no name of a file is none."""
 
 
 def class_path_of(image: Image, jar: str) -> Iterator[str]:
@@ -29,6 +35,31 @@ def class_path_of(image: Image, jar: str) -> Iterator[str]:
                 seen.add(path)
                 todo.append(path)
                 yield path
+
+
+def strings_of(image: Image, path: str) -> bytes:
+    """The strings of a class, or of a jar's classes, each in quotes as in a source."""
+    import zipfile
+    import zlib
+
+    walk = image.glance(path)
+    if walk is None or walk.status.st_size > _JAR_BYTES_MAX:
+        return b""
+    texts = []
+    try:
+        if path.endswith(".class"):
+            texts.append(image.text(walk.real, _CLASSES_BYTES_MAX))
+        else:
+            left = _CLASSES_BYTES_MAX
+            with zipfile.ZipFile(image.host(walk.real)) as archive:
+                for info in archive.infolist()[:_CLASSES_MAX]:
+                    if info.filename.endswith(".class") and info.file_size <= left:
+                        left -= info.file_size
+                        texts.append(archive.read(info))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error):
+        return b""
+    found = [name for text in texts for length, name in _CONSTANT.findall(text) if length[1] >= len(name)]
+    return b"\n".join(b'"%s"' % name for name in found)
 
 
 def _named(image: Image, jar: str) -> list[str]:

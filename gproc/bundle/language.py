@@ -13,15 +13,32 @@ from typing import Final
 
 import msgspec
 
-from gproc.bundle import beside, executed, java, libraries, nodejs, perl, prefixes, python, search_paths, zones
+from gproc.bundle import (
+    beside,
+    executed,
+    java,
+    libraries,
+    locale_files,
+    nodejs,
+    perl,
+    prefixes,
+    python,
+    search_paths,
+    told,
+    zones,
+)
 from gproc.bundle.closure import Object
 from gproc.bundle.home import Home, Installation
 from gproc.bundle.image import Image
 from gproc.bundle.libraries import loadable_of
 from gproc.bundle.meaning import Ran
 from gproc.bundle.projects import projects_of
+from gproc.bundle.running import ran_by
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.paths import within
+
+_FORKS: Final = re.compile(rb"\bfork\(|\bexecPath\b|[\"'](?:node:)?cluster[\"']")
+"""How a script of node runs node itself, by the path that /proc/self/exe leads to."""
 
 _OMITTED: Final = re.compile(r"/(\.git|\.svn|\.hg|node_modules)$")
 """Names in a directory of modules that are no modules."""
@@ -41,9 +58,9 @@ def home_of(
     """
     name = os.path.basename(program.real)
     language = prefixes.interpreter(name)
-    told = _Told(image, surroundings, ran, language)
+    script = _Told(image, surroundings, program.path, ran, language)
     if language == "python":
-        home = python.home_of(image, surroundings, program, ran.script, ran.code, (*told.files, *words))
+        home = python.home_of(image, surroundings, program, ran.script, ran.code, (*script.files, *words))
     elif language == "perl":
         home = perl.home_of(image, program, closure)
     else:
@@ -51,17 +68,17 @@ def home_of(
     home = _with_directories(image, surroundings, home, ran, language)
     if not language or not (ran.script or ran.code):
         return home
-    return told.added_to(home or Home())
+    return script.added_to(home or Home())
 
 
 def _with_directories(
     image: Image, surroundings: Surroundings, home: Home | None, ran: Ran, language: str
 ) -> Home | None:
     """Add the directories where it was told to look for modules; only modules of one around the working directory."""
-    told = (*ran.directories, *map(surroundings.absolute, search_paths.by_variables(surroundings.variable, language)))
+    asked = (*ran.directories, *map(surroundings.absolute, search_paths.by_variables(surroundings.variable, language)))
     trees: list[Installation] = []
     files: list[str] = []
-    for path in dict.fromkeys(map(os.path.normpath, told)):
+    for path in dict.fromkeys(map(os.path.normpath, asked)):
         if any(within(each, path) for each in (surroundings.absolute(""), surroundings.variable("HOME") or "/")):
             files += [each for each, _ in beside.modules_in(image, path)]
         elif image.is_directory(path):
@@ -80,7 +97,10 @@ def launched(image: Image, surroundings: Surroundings, path: str, real: str) -> 
 class _Told:
     """What the script, or the text, of an interpreter tells: files, programs, packages and time zones."""
 
-    def __init__(self, image: Image, surroundings: Surroundings, ran: Ran, language: str) -> None:
+    def __init__(
+        self, image: Image, surroundings: Surroundings, program: str, ran: Ran, language: str
+    ) -> None:
+        self._program = program
         self._image = image
         self._surroundings = surroundings
         self._ran = ran
@@ -118,13 +138,28 @@ class _Told:
             programs += own.programs if own is not None else ()
             if walk is not None and language == "sh" and not self._scripts:
                 texts.append(("", self._text(walk.real)))
-        programs += tuple(dict.fromkeys(_run(image, self._surroundings, words) for words in self._commands(texts)))
+        runs_itself = language == "node" and any(_FORKS.search(text) for _, text in texts)
+        programs += tuple(dict.fromkeys(ran_by(image, self._surroundings, words) for words in self._commands(texts)))
         programs += tuple(Ran(path) for path in files if _leads_to_program(image, path))
-        lent = (*home.lent, *(path for _, text in texts for path in zones.named_in(text) if image.glance(path)))
+        localised = [text for _, text in texts if b"locale" in text or b"LC_" in text]
+        locales = dict.fromkeys(name for text in localised for name in locale_files.named_in(text))
+        lent = (*home.lent, *locale_files.files_of(image, locales))
+        lent = (*lent, *(path for _, text in texts for path in zones.named_in(text) if image.glance(path)))
+        whole = yielding if not any(b"GPROC_ROOT" in text for _, text in texts) else frozenset[str]()
+        itself = (self._program,) if runs_itself else ()
         return msgspec.structs.replace(
-            home, trees=trees, beside=tuple(files), yielding=yielding, programs=programs,
-            lent=tuple(dict.fromkeys(lent)),
+            home, trees=trees, files=(*home.files, *itself), beside=tuple(files), yielding=yielding, programs=programs,
+            lent=tuple(dict.fromkeys(lent)), told=tuple(dict.fromkeys(self._told(texts))), whole=whole,
         )  # fmt: skip
+
+    def _told(self, texts: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, str]]:
+        """Directories that are here, and that a script of a shell puts into search paths."""
+        for directory, text in texts if self._language == "sh" else ():
+            bases = dict.fromkeys((directory, self._surroundings.absolute(""), os.path.dirname(directory)))
+            for name, written in told.in_text(os.fsdecode(text)):
+                for path in map(os.path.normpath, told.places(written, [each for each in bases if each])):
+                    if self._image.is_directory(path):
+                        yield name, path
 
     def _places(self) -> tuple[str, str]:
         return self._surroundings.absolute(""), self._surroundings.variable("HOME") or ""
@@ -142,6 +177,8 @@ class _Told:
                 yield from executed.commands_in(os.fsdecode(text))
             elif self._language == "make":
                 yield from executed.commands_in(executed.recipes_in(os.fsdecode(text)))
+            elif self._language == "ninja":
+                yield from executed.commands_in(executed.commands_of_rules(os.fsdecode(text)))
             else:
                 yield from executed.calls_in(os.fsdecode(text), self._language)
 
@@ -151,14 +188,3 @@ def _leads_to_program(image: Image, path: str) -> bool:
     walk = image.walk(path)
     status = walk.status if walk is not None and walk.links else None
     return status is not None and stat.S_ISREG(status.st_mode) and status.st_mode & 0o111 != 0
-
-
-def _run(image: Image, surroundings: Surroundings, words: list[str]) -> Ran:
-    """What a command of a script runs: `python3 x.py` runs x.py too."""
-    language = prefixes.interpreter(os.path.basename(words[0]))
-    word, code = prefixes.script(words[1:], language) if language else ("", "")
-    if language == "make":
-        files = prefixes.makefiles(words[1:])
-        word = next((each for each in files if image.is_file(surroundings.absolute(os.path.normpath(each)))), "")
-    script = surroundings.absolute(os.path.normpath(word)) if word else ""
-    return Ran(words[0], script if script and image.is_file(script) else "", code)

@@ -48,7 +48,7 @@ _LIBRARIES: Final = (
     ),
     (re.compile(r"swipl"), ("lib/swi-prolog", "lib/swipl")),
     (re.compile(r"sbcl"), ("lib/sbcl",)),
-    (re.compile(r"erl"), ("lib/erlang",)),
+    (re.compile(r"erlc?|escript"), ("lib/erlang",)),
     (re.compile(r"octave(-cli)?"), ("share/octave", "lib/*-linux-*/octave", "lib/octave")),
     (re.compile(r"pg_wrapper"), ("/usr/lib/postgresql/*/bin",)),
     (re.compile(r"m4|bison"), ("share/bison",)),
@@ -58,6 +58,20 @@ _LIBRARIES: Final = (
     (re.compile(r"gst-(launch|inspect|discoverer)-[\d.]+"), (
         "lib/*-linux-*/gstreamer-1.0", "lib/*-linux-*/gstreamer1.0", "lib*/gstreamer-1.0", "libexec/gstreamer-1.0",
     )),
+    (re.compile(r"gforth[\w.-]*"), ("lib/gforth", "lib/*-linux-*/gforth", "share/gforth")),
+    (
+        re.compile(r"dot|neato|twopi|circo|[fs]?fdp|osage|patchwork|libgvc\d+-config-update"),
+        ("lib/graphviz", "lib*/graphviz", "lib/*-linux-*/graphviz"),
+    ),
+    (re.compile(r"7z[arz]?"), ("/usr/lib/p7zip", "/usr/lib/7zip", "lib/p7zip", "lib/7zip")),
+    (re.compile(r"git"), ("share/git-core/templates",)),
+    (
+        re.compile(r"orterun|prterun"),
+        (
+            "lib/*-linux-*/openmpi/lib", "lib*/openmpi/lib", "lib/*-linux-*/pmix*", "share/openmpi", "share/pmix*",
+            "/etc/openmpi",
+        ),
+    ),
     (re.compile(r"ltrace"), ("share/ltrace", "/etc/ltrace.conf")),
     (
         re.compile(r"gsc?|ghostscript"),
@@ -77,7 +91,8 @@ _ENABLES: Final = re.compile(rb"\benable\b[^\n;|&]*\s-\w*f")
 
 _RUN: Final = {
     "Rscript": ("R",), "R": ("which", "rm"), "octave": ("octave-cli",), "flex": ("m4",), "bison": ("m4",),
-    "expect": ("sh", "stty"), "parallel": ("ps",), "nroff": ("groff",),
+    "expect": ("sh", "stty"), "parallel": ("ps",), "nroff": ("groff",), "escript": ("erl",),
+    "mpiexec.hydra": ("hydra_pmi_proxy",), "mpiexec.mpich": ("hydra_pmi_proxy",), "orterun": ("orted",),
     "groff": ("troff", "grotty", "grops", "preconv", "tbl", "eqn"),
 }  # fmt: skip
 """The programs that an interpreter, or a script of the distribution, runs itself, by its real name."""

@@ -1,5 +1,5 @@
-"""What a compiled program of the caller's names in its own file: files beside it or in the working directory, and
-libraries that it opens by their names (dlopen).
+"""What a compiled program of the caller's names in its own file: files beside it or in the working directory, programs
+that it runs, and libraries that it opens by their names (dlopen).
 
 A guess by its strings, as strings(1) shows them.  Programs of the distribution are not searched.
 """
@@ -9,53 +9,164 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from gproc.bundle import elf
+from gproc.bundle import elf, locale_files, named, near, patterns, prefixes, which
 from gproc.bundle.beside import is_of_distribution
 from gproc.bundle.closure import Linker, Object
 from gproc.bundle.image import Image
+from gproc.bundle.meaning import Ran
+from gproc.bundle.running import ran_by
 from gproc.bundle.surroundings import Surroundings
+from gproc.content.paths import within
 
 _SEARCHED_BYTES: Final = 32 << 20
 _NAMES_MAX: Final = 500
+_LINES_MAX: Final = 1000
+FILES_BYTES_MAX: Final = 100 << 20
 
-_NAME: Final = re.compile(rb"(?<=\0)[A-Za-z0-9_.][\w./+@-]{2,200}(?=\0)")
+_NAME: Final = re.compile(rb"(?<=\0)([A-Za-z0-9_.][\w./+@%-]{2,200})(?=\0)")
+_BELOW: Final = re.compile(rb"(?<=\0)(?:%s)?/((?:[\w.+@%-]{1,100}/){1,8}[\w.+@%-]{1,100})(?=\0)")
+"""What follows a directory that the program finds out: `"%s/../share/x.conf"`, or `root + "/share/x.conf"`."""
+
 _SOURCE: Final = re.compile(rb"^\.\w|^GLIBC|^GCC_|\.(c|cc|cpp|cxx|h|hpp|f|f90|F90|rs|go|s|S|o|so[\d.]*)$")
 _LIBRARY: Final = re.compile(rb"lib[\w+.-]{1,100}\.so[\d.]*")
 _OF_DRIVERS: Final = re.compile(r"lib(cuda|nvidia|GLX_|EGL_|mlx|ibverbs|rdmacm|hip|amdhip|hsa|ze_loader|OpenCL)")
 """Libraries that must fit the node's kernel: docs/fidelity.md, "Hardware drivers"."""
 
 _OPENS: Final = frozenset({b"dlopen"})
+_LISTS: Final = frozenset({
+    b"opendir", b"scandir", b"scandir64", b"nftw", b"nftw64", b"ftw", b"fts_open", b"glob", b"glob64",
+    b"_ZNSt10filesystem7__cxx1118directory_iteratorC1ERKNS0_4pathENS_17directory_optionsEPSt10error_code",
+    b"_ZNSt10filesystem7__cxx1128recursive_directory_iteratorC1ERKNS0_4pathENS_17directory_optionsEPSt10error_code",
+})  # fmt: skip
+_SELF: Final = b"/proc/self/exe\0"
+_LOCALISED: Final = frozenset({b"setlocale", b"newlocale", b"_ZNSt6localeC1EPKc"})
+_RUNS: Final = frozenset({
+    b"system", b"popen", b"execl", b"execlp", b"execle", b"execv", b"execvp", b"execvpe", b"execve", b"posix_spawn",
+    b"posix_spawnp", b"_gfortran_system", b"_gfortran_system_sub", b"_gfortran_execute_command_line_i4",
+})  # fmt: skip
+
+_LINE: Final = re.compile(rb"(?<=\0)[A-Za-z_./][\w./+-]{0,100}(?: [^\0\n]{0,400})?(?=\0)")
+_PROGRAM: Final = re.compile(r"[\w./+-]{2,100}")
+_IS_FILE: Final = re.compile(r"[\w./+@-]{2,200}")
+_ARGUMENT: Final = re.compile(r"-{1,2}\w|[<>|]|.*[./%]")
+"""What tells a command from a sentence that begins with a program's name: an option, a redirection, a path."""
+
+_UNENDED: Final = (
+    b"_gfortran_", b"libstd-", b"rust_begin_unwind", b"rust_panic", b"/rustc/", b"go.buildid", b"Go build",
+)  # fmt: skip
+"""Fortran, Rust and Go do not end their strings with a zero: names cannot be told from what stands behind them."""
 
 
 class Literals(NamedTuple):
-    """names: strings of a program that may be names.  opens: whether it calls dlopen(3)."""
+    """names: strings of a program that may be names.  lines: that may be commands.
+
+    below: what it puts behind a directory that it finds out.  opens: whether it calls dlopen(3).
+    lists: opendir(3) or the like.  unended: its text, if its strings have no ends.
+    locales: their names, if it calls setlocale(3).
+    needs_its_place: it looks for its own path, or for plug-ins from there.
+    """
 
     names: list[bytes]
     opens: bool
+    below: tuple[bytes, ...] = ()
+    lists: bool = False
+    lines: tuple[str, ...] = ()
+    unended: bytes = b""
+    locales: tuple[str, ...] = ()
+    needs_its_place: bool = False
 
 
 def literals_of(image: Image, program: Object) -> Literals:
     """There are none for a program of the distribution: its file is not read."""
     if is_of_distribution(program.real):
         return Literals([], False)
-    found = _NAME.findall(image.text(program.real, _SEARCHED_BYTES))
-    return Literals(sorted(set(found))[:_NAMES_MAX], elf.mentions(image.host(program.real), program.elf, _OPENS))
+    text = image.text(program.real, _SEARCHED_BYTES)
+    host = image.host(program.real)
+    is_static = not program.elf.needed
+    is_unended = any(sign in text for sign in _UNENDED)
+    opens = elf.mentions(host, program.elf, _OPENS)
+    searched = f"{program.rpath or ''}{program.runpath or ''}"
+    lines: set[bytes] = set()
+    if is_static or elf.mentions(host, program.elf, _RUNS):
+        lines = {line for line in _LINE.findall(text) if not is_static or b" -" in line}
+    return Literals(
+        names=sorted(set(_NAME.findall(text)))[:_NAMES_MAX],
+        opens=opens,
+        below=tuple(sorted(set(_BELOW.findall(text))))[:_LINES_MAX],
+        lists=elf.mentions(host, program.elf, _LISTS),
+        lines=tuple(map(os.fsdecode, sorted(lines)[:_LINES_MAX])),
+        locales=tuple(locale_files.named_in(text)) if elf.mentions(host, program.elf, _LOCALISED) else (),
+        unended=text if is_unended else b"",
+        # The libraries of Rust and Go name /proc/self/exe in every program.
+        needs_its_place=(_SELF in text and not is_unended) or (opens and "$ORIGIN" in searched),
+    )
 
 
 def files_in(image: Image, surroundings: Surroundings, program: Object, literals: Literals) -> Iterator[str]:
-    """The files that a program names by a relative path."""
+    """The files that a program names by a relative path, by a pattern of printf(3), or by a directory that it lists."""
+    left_bytes = FILES_BYTES_MAX
+    taken: set[str] = set()
+    cwd, home = surroundings.absolute(""), surroundings.variable("HOME") or ""
+    for path, size in _files(image, cwd, os.path.dirname(program.real), home, literals):
+        if path not in taken and size <= left_bytes:
+            taken.add(path)
+            left_bytes -= size
+            yield path
+
+
+def _files(image: Image, cwd: str, own: str, home: str, literals: Literals) -> Iterator[tuple[str, int]]:
+    bases = [each.rstrip("/") for each in dict.fromkeys((cwd, own))]
     names = [name for name in literals.names if (b"." in name or b"/" in name) and not _SOURCE.search(name)]
     if literals.opens:
         names += [name for name in literals.names if b"/" in name and name.endswith(b".so")]
-    for name in names:
-        for directory in dict.fromkeys((surroundings.absolute(""), os.path.dirname(program.real))):
-            path = os.path.normpath(f"{directory.rstrip('/')}/{os.fsdecode(name)}")
-            walk = image.glance(path)
-            if walk is not None and stat.S_ISREG(walk.status.st_mode) and not is_of_distribution(walk.real):
-                yield path
+    for name in map(os.fsdecode, names):
+        for base in bases:
+            yield from _file(image, os.path.normpath(f"{base}/{name}"))
+    for name in map(os.fsdecode, literals.below):
+        for base in (own, os.path.dirname(own)):
+            yield from _file(image, os.path.normpath(f"{base.rstrip('/')}/{name}"))
+    for word in dict.fromkeys(word for line in literals.lines if " " in line for word in line.split()):
+        if _IS_FILE.fullmatch(word) and os.path.isfile(image.host(f"{bases[0]}/{word}")):
+            yield from _file(image, os.path.normpath(f"{bases[0]}/{word}"))
+    for pattern in map(os.fsdecode, named.patterns_in(names)):
+        for base in bases:
+            yield from patterns.matching(image, os.path.normpath(f"{base}/{pattern}"), (cwd,))
+    for name in map(os.fsdecode, literals.names):
+        for base in dict.fromkeys((*bases, os.path.dirname(own).rstrip("/"))):
+            yield from _directory(image, os.path.normpath(f"{base}/{name}"), (cwd, own), home, literals.lists)
+    for base in bases if literals.unended else ():
+        yield from near.files_named(image, base, literals.unended)
+
+
+def _file(image: Image, path: str) -> Iterator[tuple[str, int]]:
+    walk = image.glance(path)
+    if walk is not None and stat.S_ISREG(walk.status.st_mode) and not is_of_distribution(walk.real):
+        yield path, walk.status.st_size
+
+
+def _directory(image: Image, path: str, around: Sequence[str], home: str, lists: bool) -> Iterator[tuple[str, int]]:
+    """The files in a directory that is none of those around it: all, if the program lists directories."""
+    is_around = is_of_distribution(path) or any(within(each, path) for each in around)
+    if os.path.isdir(image.host(path)) and not is_around:
+        yield from patterns.matching(image, f"{path}/**/*", ()) if lists else patterns.whole(image, path, home)
+
+
+def programs_in(image: Image, surroundings: Surroundings, literals: Literals) -> Iterator[Ran]:
+    """The programs that a program may run, each with the script that it gives to an interpreter."""
+    directories = (surroundings.variable("PATH") or which.DEFAULT_PATH).split(":")
+    for line in literals.lines:
+        for words in prefixes.in_shell_line(line) if " " in line else [[line]]:
+            is_command = len(words) == 1 or any(map(_ARGUMENT.match, words[1:]))
+            if is_command and _PROGRAM.fullmatch(words[0]) and _is_on(image, directories, words[0]):
+                yield ran_by(image, surroundings, words)
+
+
+def _is_on(image: Image, directories: Sequence[str], name: str) -> bool:
+    """A quick look, of which no record is kept: most strings are no programs."""
+    return "/" in name or any(os.access(image.host(f"{each}/{name}"), os.X_OK) for each in directories if each)
 
 
 def libraries_in(linker: Linker, program: Object, literals: Literals) -> Iterator[str]:

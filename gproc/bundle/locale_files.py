@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import stat
+from collections.abc import Iterable
 from typing import Final
 
 from gproc.bundle.image import Image
@@ -21,6 +22,13 @@ _ARCHIVE: Final = f"{_PLACE}/locale-archive"
 _ARCHIVE_BYTES_MAX: Final = 16 << 20
 """Five locales of Debian; one that has them all has 200 MB."""
 
+_CATEGORIES: Final = (
+    "LC_CTYPE", "LC_COLLATE", "LC_NUMERIC", "LC_TIME", "LC_MONETARY", "LC_MESSAGES", "LC_PAPER", "LC_MEASUREMENT",
+)  # fmt: skip
+_LITERAL: Final = re.compile(
+    rb"(?<![\w.])[a-z]{2,3}_[A-Z]{2}(?:\.(?:UTF-?8|utf-?8|ISO-?8859-?\d{1,2}))?(?:@[a-z]{1,9})?(?![\w.@-])"
+)
+_LITERALS_MAX: Final = 5
 _NAME: Final = re.compile(r"([A-Za-z_]{1,20})(?:\.([A-Za-z0-9-]{1,20}))?(@[a-z]{1,20})?")
 
 
@@ -30,8 +38,23 @@ def zone(surroundings: Surroundings) -> tuple[str, ...]:
 
 
 def files(image: Image, surroundings: Surroundings) -> tuple[str, ...]:
-    """The files of the locale that the caller's variables name; none for "C", or if it is not here either."""
-    said = next(filter(None, map(surroundings.variable, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    """The files of the locales that the caller's variables name; none for "C", or if one is not here either."""
+    whole = surroundings.variable("LC_ALL")
+    names = [whole] if whole else [*map(surroundings.variable, (*_CATEGORIES, "LANG"))]
+    return files_of(image, dict.fromkeys(name for name in names if name))
+
+
+def files_of(image: Image, names: Iterable[str]) -> tuple[str, ...]:
+    """The files of locales by their names."""
+    return tuple(dict.fromkeys(path for name in names for path in _files_of(image, name)))
+
+
+def named_in(text: bytes) -> list[str]:
+    """The names of locales in a program's or a script's text: `setlocale(LC_ALL, "fr_FR.UTF-8")`."""
+    return sorted({name.decode() for name in _LITERAL.findall(text)})[:_LITERALS_MAX]
+
+
+def _files_of(image: Image, said: str) -> tuple[str, ...]:
     match = _NAME.fullmatch(said)
     if match is None or said in ("C", "POSIX"):
         return ()
@@ -50,9 +73,9 @@ def _files_in(image: Image, directory: str) -> tuple[str, ...]:
     found: list[str] = []
     for name in image.names(directory):
         path = f"{directory}/{name}"
-        status = image.lstat(path)
-        if status is not None and stat.S_ISREG(status.st_mode):
+        walk = image.glance(path)  # locales that have a file in common have it as a link
+        if walk is not None and stat.S_ISREG(walk.status.st_mode):
             found.append(path)
-        elif status is not None and stat.S_ISDIR(status.st_mode) and name.startswith("LC_"):
+        elif walk is not None and stat.S_ISDIR(walk.status.st_mode) and name.startswith("LC_"):
             found += [f"{path}/{each}" for each in image.names(path)]
     return tuple(found)

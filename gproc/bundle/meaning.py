@@ -24,9 +24,13 @@ class Meant(msgspec.Struct, frozen=True, array_like=True):
 
     programs: the command's own first, then what it runs.  files: the caller's.  yielding: the caller's, if a node
     has none of its own.  left: what only -f takes: directories, and what is too large.
+    whole: of the caller's programs and files, those that words name by their whole path.
+    told: directories that words put into a search path, by its variable (`env LD_LIBRARY_PATH=lib ./prog`).
     """
 
     programs: tuple[Ran, ...]
     files: tuple[str, ...] = ()
     yielding: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    told: tuple[tuple[str, str], ...] = ()
+    whole: tuple[str, ...] = ()

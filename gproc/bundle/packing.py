@@ -121,6 +121,8 @@ class _Packing:
 
     def run(self, program: str, meant: Meant, with_package: bool, seen: Observed) -> Packed:
         own, *others = meant.programs
+        self._surroundings.tell(meant.told)
+        self._fixed.update(walk.real for path in meant.whole if (walk := self._image.glance(path)) is not None)
         started = self._start(program, own, program)
         run = [(path, other) for other in others if (path := self._found(other.name)) is not None]
         for path, other in run:
@@ -215,18 +217,12 @@ class _Packing:
             except GprocError:  # it has changed since it was observed; a run that needs it will say so
                 continue
         for path in map(os.fsdecode, (*seen.files, *seen.directories)):
-            if not self._is_readable(path):
+            if not self._image.is_readable(path):
                 continue
             real = self._add_code(path, f"touched by {program} when it was traced")
             if not is_shared_object(real) and not within(real, self._surroundings.absolute("")):
                 self._fixed.add(real)
         self._add_objects_among(sorted(set(self._layout.paths()) - before), started.programs[0])
-
-    def _is_readable(self, path: str) -> bool:
-        walk = self._image.walk(path)
-        if walk is None or not (stat.S_ISREG(walk.status.st_mode) or stat.S_ISDIR(walk.status.st_mode)):
-            return False
-        return os.access(self._image.host(walk.real), os.R_OK, effective_ids=True)
 
     def _add_yielding(self, paths: Sequence[str]) -> list[str]:
         """Add what a node may have itself, and links to it, as far as it lies in no directory that is shown as here."""
@@ -245,15 +241,22 @@ class _Packing:
         program = linker.program(path, real, parsed)
         closure = self._add_closure(linker, program, [])
         home = language.home_of(self._image, self._surroundings, program, closure, runs, self._words)
+        run, told = (home.programs, home.told) if home is not None else ((), ())
+        self._surroundings.tell(told)
         modules = self._add_home(home, f"library of {path}") if home is not None else []
         if home is None:
             said = literals.literals_of(self._image, program)
-            for named in literals.files_in(self._image, self._surroundings, program, said):
+            files = list(literals.files_in(self._image, self._surroundings, program, said))
+            files += extras.named_by(self._image, self._layout, self._surroundings, files)
+            for named in files:
                 self.show(self._layout.add(named, f"named by {path}"))
-                self._add_programs_among([named])
-                modules += [named] if is_shared_object(named) else []
+            modules += filter(is_shared_object, files)
+            self._add_programs_among(files)
             opened = literals.libraries_in(linker, program, said)
             modules += [self._add_code(named, f"opened by {path}") for named in opened]
+            self._lent |= dict.fromkeys(locale_files.files_of(self._image, said.locales))
+            self._fixed.update([real] if said.needs_its_place else [])
+            run = tuple(literals.programs_in(self._image, self._surroundings, said))
         for companion in companions.companions_of(self._image, self._surroundings, closure):
             real = self._add_code(companion, f"opened by a library of {path}")
             modules += [real] if is_shared_object(real) else []
@@ -276,12 +279,10 @@ class _Packing:
         if modules:
             closure = self._add_closure(linker, program, modules)
         self._lent |= dict.fromkeys(companions.lent_by(self._image, closure))
-        if home is not None:
-            self._add_run(home.programs, runs.script or path)
+        self._add_run(run, runs.script or path)
 
     def _add_parts(self, directory: str) -> None:
-        """Add all parts of a glibc: if it is newer than a node's, the node's programs take theirs from it too, and load
-        some by name."""
+        """Add all parts of a glibc: if it is newer than a node's, the node's programs take theirs from it too."""
         for path in glibc.parts(self._image, directory):
             self._add_code(path, "part of glibc, valid only as a set")
 
@@ -320,6 +321,7 @@ class _Packing:
         for path in home.beside:
             self.show(beside := self._layout.add(path, f"named by the script ({reason})"))
             (self._yielding if path in home.yielding else self._own).add(beside)
+            self._fixed.update([beside] if path in home.whole else [])
         self._fixed.update(real)
         self._fixed.update(root.rstrip("/") for root in roots)
         mine = [path for path in self._layout.paths() if path.startswith(tuple(roots) or ("//",))]

@@ -73,6 +73,9 @@ _BUILTIN_WORDS: Final = """
     times ulimit alias hash getopts local source if then else elif fi for do done while until case esac in { } ! let
     function declare typeset readonly break continue pushd popd shopt autoload zmodload print jobs fg bg"""
 _BUILTIN: Final = frozenset(_BUILTIN_WORDS.split())
+_ASKS: Final = ("type", "hash", "which")
+"""What asks whether there is a program: a script that asks for one runs it."""
+
 _BEFORE_COMMANDS: Final = frozenset({"if", "then", "else", "elif", "do", "while", "until", "!", "{"})
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*\+?=.*", re.DOTALL)
 _NUMBERED: Final = re.compile(r"-\d+")
@@ -97,6 +100,8 @@ _INTERPRETERS: Final = (
     (re.compile(r"[gmn]?awk"), "awk"),
     (re.compile(r"g?make"), "make"),
     (re.compile(r"octave(-cli)?"), "octave"),
+    (re.compile(r"swipl"), "prolog"),
+    (re.compile(r"ninja(-build)?"), "ninja"),
 )
 
 _TAKE_VALUE: Final = {
@@ -109,6 +114,7 @@ _TAKE_VALUE: Final = {
     "guile": ("-L", "-l"),
     "awk": ("-v", "-F", "--assign", "--field-separator"),
     "octave": ("-p", "--path"),
+    "prolog": ("-g", "-t", "-x", "-p"),
     "java": ("-cp", "-classpath", "--class-path", "-p", "--module-path", "-m", "--add-modules"),
     "sh": ("-o", "+o", "-O", "+O", "--rcfile", "--init-file"),
 }
@@ -158,8 +164,8 @@ def script(words: list[str], language: str) -> tuple[str, str]:
     return "", "\n".join(loaded)
 
 
-def makefiles(words: list[str]) -> list[str]:
-    """The files that make(1) looks for, in this order.  words: without its name."""
+def makefiles(words: list[str], language: str = "make") -> list[str]:
+    """The files that make(1) or ninja(1) looks for, in this order.  words: without its name."""
     directory, named = "", ""
     for index, word in enumerate(words):
         option, equals, value = word.partition("=")
@@ -168,7 +174,8 @@ def makefiles(words: list[str]) -> list[str]:
             directory = posixpath.join(directory, value if equals else following)
         elif option in ("-f", "--file", "--makefile"):
             named = value if equals else following
-    return [posixpath.join(directory, name) for name in ([named] if named else ("GNUmakefile", "makefile", "Makefile"))]
+    own = ("build.ninja",) if language == "ninja" else ("GNUmakefile", "makefile", "Makefile")
+    return [posixpath.join(directory, name) for name in ([named] if named else own)]
 
 
 def _awk_program(words: list[str]) -> tuple[str, str]:
@@ -266,6 +273,8 @@ def _compressors(words: list[str]) -> Iterator[list[str]]:
 def _simple(words: list[str]) -> Iterator[list[str]]:
     while words and (_ASSIGNMENT.fullmatch(words[0]) or words[0] in _BEFORE_COMMANDS):
         words = words[1:]
+    if words and words[0] in _ASKS:
+        yield from ([each] for each in words[1:] if not each.startswith("-") and "$" not in each)
     if words and words[0] not in _BUILTIN and not any(character in words[0] for character in "$`*?"):
         yield words
 

@@ -25,6 +25,12 @@ _STANDARD_OMITTED: Final = re.compile(
 )
 """Parts of the standard library that only its developers use, and installed packages, which are taken one by one."""
 _VENV_OMITTED: Final = re.compile(r"/(pip|pip-[^/]*\.dist-info|setuptools|setuptools-[^/]*\.dist-info)$")
+_OF_ZONES: Final = tuple(
+    f"/usr/share/zoneinfo/{name}"
+    for name in ("tzdata.zi", "zone1970.tab", "zone.tab", "iso3166.tab", "UTC")
+)
+"""What Debian's pytz, which pandas imports, reads when it is imported, in place of files of its own."""
+
 _CONFIG_MAX_BYTES: Final = 1 << 16
 
 
@@ -74,7 +80,9 @@ def home_of(
     shared = _site_directories(version, standard) if venv is None or venv.system else ()
     found = _imported(image, surroundings, script, code, others, (*own, *user, *paths, *shared), standard)
     trees += [Installation(path, imports.OMITTED) for path in found.trees if not _is_within(path, own)]
-    return Home(tuple(trees), tuple(dict.fromkeys((*files, *found.files))), texts=found.own)
+    lent = _OF_ZONES if any(path.endswith("/pytz") for path in found.trees) else ()
+    lent = tuple(path for path in lent if image.is_file(path))
+    return Home(tuple(trees), tuple(dict.fromkeys((*files, *found.files))), lent=lent, texts=found.own)
 
 
 def _is_within(path: str, directories: list[str]) -> bool:

@@ -39,6 +39,34 @@ def by_options(words: Sequence[str], language: str) -> tuple[str, ...]:
     return tuple(each for each in found if each)
 
 
+_OF_COMPILERS: Final = ("-I", "-L", "-isystem", "-iquote", "-J")
+_TOOLS: Final = (
+    (
+        re.compile(
+            r"(?:[\w.]+-)*(?:gcc|g\+\+|cc|c\+\+|cpp|gfortran|clang(?:\+\+)?|nvcc|tcc|ifx|ifort|icp?x|nasm|swig)(?:-[\d.]+)?"
+        ),
+        _OF_COMPILERS,
+    ),
+    (re.compile(r"mpi(?:cc|cxx|c\+\+|CC|fort|f77|f90)(?:\.\w+)?"), _OF_COMPILERS),
+    (re.compile(r"jq"), ("-L",)),
+    (re.compile(r"g?m4|protoc|iverilog|dtc"), ("-I",)),
+    (re.compile(r"java"), ("-Djava.library.path=",)),
+    (re.compile(r"emacs(-\w+|[\d.]+)?"), ("-L", "--directory=")),
+    (re.compile(r"gst-launch-[\d.]+"), ("--gst-plugin-path=",)),
+)
+
+
+def of_tools(words: Sequence[str], name: str) -> Iterator[str]:
+    """The directories that options of another program name, wherever they stand: `gcc x.c -Iinclude`."""
+    options = next((options for pattern, options in _TOOLS if pattern.fullmatch(name)), ())
+    for index, word in enumerate(words):
+        option = next(filter(word.startswith, options), "")
+        if option and word == option:
+            yield from words[index + 1 : index + 2]
+        elif option:
+            yield word[len(option) :]
+
+
 def by_variables(variable: Callable[[str], str | None], language: str) -> Iterator[str]:
     """The directories that the caller's variables name."""
     for name in _VARIABLES.get(language, ()):

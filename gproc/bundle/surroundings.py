@@ -6,7 +6,7 @@ The record goes into the cache: a bundle stays valid if a variable changes that 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from gproc.errors import GprocError
 
@@ -25,11 +25,18 @@ class Surroundings:
         self._cwd = cwd
         self._asked: dict[str, str | None] = {}
         self._cwd_asked = False
+        self._told: dict[str, dict[str, None]] = {}
 
     def variable(self, name: str) -> str | None:
         value = self._environ.get(name)
         self._asked[name] = value
-        return value
+        told = self._told.get(name)
+        return value if told is None else ":".join((*told, *([value] if value else [])))
+
+    def tell(self, told: Iterable[tuple[str, str]]) -> None:
+        """A script that is packed puts directories in front of search paths, each by its variable, and runs others."""
+        for name, directory in told:
+            self._told.setdefault(name, {})[directory] = None
 
     def absolute(self, path: str) -> str:
         """The absolute path; a relative one begins at the working directory, which "" names."""

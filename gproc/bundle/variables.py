@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Final
 
+_VALUE_MAX: Final = 300
+_RELATIVE: Final = re.compile(r"(?:\./)?[A-Za-z0-9_][\w.+-]*(?:/[A-Za-z0-9_][\w.+-]*)*/?")
+_NO_DIRECTORIES: Final = frozenset({
+    "PWD", "OLDPWD", "HOME", "_", "USER", "LOGNAME", "USERNAME", "HOSTNAME", "HOST", "SHELL", "TERM", "LANG",
+    "LANGUAGE", "TMPDIR", "EDITOR", "PAGER", "VISUAL", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "NAME", "TZ",
+    "GROUP", "TMP", "TEMP", "PYTHONHOME", "PYTHONPATH", "PERL5LIB", "RUBYLIB", "GEM_HOME", "GEM_PATH", "R_HOME",
+    "R_LIBS",
+    "R_LIBS_USER", "R_LIBS_SITE", "NODE_PATH", "LUA_PATH", "LUA_CPATH", "TCLLIBPATH", "GUILE_LOAD_PATH", "CLASSPATH",
+    "JAVA_HOME", "PATH", "MANPATH", "GOPATH", "CARGO_HOME", "RUSTUP_HOME",
+})  # fmt: skip
+"""About the session, or read by rules of their own."""
 _NO_FILES: Final = ("PWD", "OLDPWD", "HOME", "_", "XAUTHORITY", "ICEAUTHORITY", "HISTFILE", "MAIL", "BASH_ENV", "ENV")
 
 
@@ -23,4 +35,18 @@ def files_named(environ: Mapping[str, str], cwd: str) -> list[str]:
         is_file = name not in _NO_FILES and not name.startswith(("LD_", "GPROC_")) and "/." not in value[len(top) - 1 :]
         if top and is_file and os.path.isfile(value) and (top == tops[0] or not os.access(value, os.X_OK)):
             found.append(value)
+    return found
+
+
+def directories_named(environ: Mapping[str, str], cwd: str) -> list[str]:
+    """Those below the working directory, as `MY_DATA=data` says it."""
+    top = f"{cwd.rstrip('/')}/"
+    found = []
+    for name, value in environ.items():
+        is_name = 1 < len(value) < _VALUE_MAX and (value[0] != "/" or value.startswith(top)) and not value.isdigit()
+        if not is_name or name in _NO_DIRECTORIES or name.startswith(("LD_", "GPROC_", "LC_", "XDG_")):
+            continue
+        relative = value.removeprefix(top)
+        if _RELATIVE.fullmatch(relative) and os.path.isdir(top + relative):
+            found.append(top + relative)
     return found

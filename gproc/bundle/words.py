@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from typing import Final
 
-from gproc.bundle import prefixes, search_paths
+from gproc.bundle import defaults, prefixes, search_paths, told
 from gproc.bundle.meaning import Meant, Ran
-from gproc.bundle.variables import files_named
+from gproc.bundle.variables import directories_named, files_named
 from gproc.bundle.zones import zone_file
 from gproc.content.manifest import PATH_BYTES_MAX
 from gproc.content.paths import within
@@ -26,6 +27,9 @@ FILE_BYTES_MAX: Final = 100 << 20
 """What all words together may bring along; more is asked for by -f."""
 
 FILES_MAX: Final = 1000
+_OF_VARIABLE_MAX: Final = 300
+"""Files of a directory that a variable names, which may be about something else."""
+
 DEPTH_MAX: Final = 8
 """Commands that run commands: `env timeout 9 sh -c ...`."""
 
@@ -38,6 +42,10 @@ _BESIDE_MAX: Final = 100
 _ENTRIES_MAX: Final = 5000
 """The limit of a directory that is searched for files that begin with a word."""
 
+_CLEARS: Final = frozenset({"-i", "-", "--ignore-environment"})
+_NUMBERED: Final = re.compile(r"%(0?\d?d)")
+_PART: Final = re.compile(r"[\w./@+-]{3,200}")
+_PARTS_MAX: Final = 100
 _IN_ONE_WORD: Final = re.compile(r"-[A-Za-z][^-=].*", re.DOTALL)
 _OF_LIST: Final = re.compile("[,:]")
 _CLASS_PATHS: Final = ("-cp", "-classpath", "--class-path", "-p", "--module-path")
@@ -59,6 +67,7 @@ class _Reader:
         self._files: dict[str, None] = {}
         self._yielding: dict[str, None] = {}
         self._left: dict[str, None] = {}
+        self._whole: dict[str, None] = {}
         self._left_bytes = FILE_BYTES_MAX
         self._beside: dict[str, list[tuple[str, int]]] = {}
 
@@ -68,40 +77,63 @@ class _Reader:
             if word.startswith("TZ="):  # as env(1) takes it
                 for path in zone_file(word.removeprefix("TZ=")):
                     self._word(path)
+        whole = dict(self._whole)
         for path in files_named(self._environ, self._cwd):
             self._word(path)
-        return Meant(tuple(self._programs), tuple(self._files), tuple(self._yielding), tuple(self._left))
+        self._whole = whole  # a plain node says in the variable where the file is
+        for path in directories_named(self._environ, self._cwd):
+            self._directory(path, path, _OF_VARIABLE_MAX)
+        files = tuple(self._files), tuple(self._yielding), tuple(self._left)
+        return Meant(tuple(self._programs), *files, told=tuple(self._told(command)), whole=tuple(self._whole))
 
     def _command(self, words: list[str], depth: int) -> None:
         name = os.path.basename(words[0])
         interpreter = prefixes.interpreter(name)
         script, code = self._script(words[1:], interpreter) if interpreter else ("", "")
+        if depth and words[0].startswith("/") and self._is_callers(words[0]):
+            self._whole[words[0]] = None
         if depth == 0 or "/" in words[0] or not self._nodes_programs:
             told = tuple(map(self._absolute, search_paths.by_options(words[1:], interpreter)))
             self._programs[Ran(self._absolute(words[0]) if "/" in words[0] else words[0], script, code, told)] = None
+        if name == "env" and _CLEARS.intersection(words) | {word for word in words if word.startswith("PATH=")}:
+            # On a plain node a program that was sent is found by the job's PATH, which the command replaces.
+            for inner in prefixes.commands(words):
+                if found := shutil.which(inner[0], path=self._environ.get("PATH")):
+                    self._whole[found] = None
         if depth < DEPTH_MAX:
             for inner in prefixes.commands(words):
                 self._command(inner, depth + 1)
         for word in words[1:]:
             self._word(word)
+            if " " in word and not interpreter:
+                self._text(word)
+        for word in defaults.files_of(name):
+            self._word(word)
+        for directory in search_paths.of_tools(words[1:], name):
+            self._directory(self._absolute(directory), directory)
         if interpreter == "java":
             given = self._environ.get("CLASSPATH", "")
             self._class_path(["-cp", given, *words[1:]] if given else words[1:])
+
+    def _told(self, command: Sequence[str]) -> Iterator[tuple[str, str]]:
+        for name, written in told.in_words(command[1:]):
+            paths = map(self._absolute, told.places(written, (self._cwd,)))
+            yield from ((name, path) for path in paths if os.path.isdir(path))
 
     def _absolute(self, path: str) -> str:
         return os.path.normpath(path if path.startswith("/") else f"{self._cwd.rstrip('/')}/{path}")
 
     def _script(self, words: list[str], interpreter: str) -> tuple[str, str]:
-        if interpreter == "make":
-            return self._makefile(words), ""
+        if interpreter in ("make", "ninja"):
+            return self._makefile(words, interpreter), ""
         word, code = prefixes.script(words, interpreter)
         if not word:
             return "", code
         path = self._absolute(word)
         return (path, code) if os.path.isfile(path) else ("", code)
 
-    def _makefile(self, words: list[str]) -> str:
-        return next(filter(os.path.isfile, map(self._absolute, prefixes.makefiles(words))), "")
+    def _makefile(self, words: list[str], language: str) -> str:
+        return next(filter(os.path.isfile, map(self._absolute, prefixes.makefiles(words, language))), "")
 
     def _word(self, word: str) -> None:
         for candidate in _candidates(word):
@@ -109,6 +141,8 @@ class _Reader:
             try:
                 status = os.stat(path)
             except (OSError, ValueError):
+                if "%" in candidate:
+                    self._numbered(path, candidate)
                 self._beginning_with(path, candidate)
                 continue
             callers = not candidate.startswith("/") or self._is_callers(path)
@@ -118,6 +152,39 @@ class _Reader:
             elif stat.S_ISREG(status.st_mode) and path not in self._files and path not in self._yielding:
                 self._take(path, candidate, status.st_size, callers)
                 self._beginning_with(path, candidate)
+
+    def _numbered(self, path: str, word: str) -> None:
+        """Files with numbers, as ffmpeg counts them: `frames/f%03d.png`."""
+        directory, _, name = path.rpartition("/")
+        if (word.startswith("/") and not self._is_callers(path)) or len(_NUMBERED.findall(name)) != 1:
+            return
+        before, _, after = _NUMBERED.split(name)
+        for each, size in _sizes(directory):
+            number = each.removeprefix(before).removesuffix(after)
+            if each == f"{before}{number}{after}" and number.isdigit():
+                self._take(f"{directory}/{each}", word, size, True)
+
+    def _text(self, text: str) -> None:
+        """A word with blanks may be a command of the program's own: `sqlite3 x.db ".read x.sql"`."""
+        for word in dict.fromkeys(_PART.findall(text)[:_PARTS_MAX]):
+            if ("." in word or "/" in word) and not word.startswith("/") and os.path.isfile(self._absolute(word)):
+                self._word(word)
+
+    def _directory(self, path: str, word: str, most: int = FILES_MAX) -> None:
+        """What an option names as a directory to look in, `-I include`, is taken with its files."""
+        if not self._is_callers(path) or within(self._cwd, path) or within(self._home or "/", path):
+            return
+        count = 0
+        for top, directories, names in os.walk(path):
+            directories[:] = [each for each in directories if not each.startswith(".")]
+            for name in names:
+                count += 1
+                if count > most:
+                    return
+                each = os.path.join(top, name)
+                if os.path.isfile(each) and each not in self._files:
+                    self._take(each, word, os.stat(each).st_size, True)
+        self._left.pop(word, None)
 
     def _beginning_with(self, path: str, word: str) -> None:
         """Files such as an index or a header beside the one that is named: `r.fa` and `r.fa.bwt`; or `-x genome`."""
@@ -140,6 +207,8 @@ class _Reader:
             return
         self._left_bytes -= size
         (self._files if callers else self._yielding)[path] = None
+        if word.startswith("/"):
+            self._whole[path] = None
 
     def _is_callers(self, path: str) -> bool:
         below = [each for each in (self._cwd.rstrip("/"), self._home) if each]

@@ -161,9 +161,12 @@ def _refuse_what_would_be_hidden(program: bytes, shown_at: bytes) -> None:
 
 def _refuse_what_needs_its_place(layout: CodeLayout, facts: NodeFacts) -> None:
     """On a plain node the program and its libraries run from below binRoot; what is opened by its path does not."""
-    fixed = layout.manifest.fixed
+    fixed, yielding = layout.manifest.fixed, frozenset(layout.manifest.yielding)
     lacking = [
-        path for path, _ in layout.code if path not in facts.identical and any(within(path, each) for each in fixed)
+        path
+        for path, _ in layout.code
+        if (path in facts.absent if path in yielding else path not in facts.identical)
+        and any(within(path, each) for each in fixed)
     ]
     if lacking:
         raise LaunchError(

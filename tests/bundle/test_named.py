@@ -173,7 +173,7 @@ def test_a_makefile_brings_those_of_the_directories_that_it_calls_make_in(packed
     make.chmod(0o755)
     environ = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
     bundle = packed("make", environ, command=("make",), cwd=str(tmp_path))
-    assert sent(bundle, tmp_path) == {"bin/make", "Makefile", "sub/Makefile", "sub/t", "more.mk"}
+    assert sent(bundle, tmp_path) == {"bin/make", "Makefile", "sub/Makefile", "sub/t", "sub/u", "more.mk"}
 
 
 @pytest.mark.parametrize(

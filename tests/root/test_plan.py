@@ -258,6 +258,19 @@ def test_a_plain_node_refuses_what_is_opened_by_its_path_unless_it_has_it() -> N
     assert view(has, laid_out).kind == "plain"
 
 
+def test_what_gives_way_is_refused_on_a_plain_node_only_if_the_node_has_no_such_file() -> None:
+    """`cat /opt/t`: the node's own file is meant if there is one, whatever is in it."""
+    place = b"/opt/data"
+    known = {place: here(place)}
+    laid_out = bundle(more=[*directories(b"/opt", place), file(place + b"/t")], code=(place,))
+    manifest = msgspec.structs.replace(laid_out.layout.manifest, fixed=(place + b"/t",), yielding=(place + b"/t",))
+    laid_out = LaidOut(CodeLayout(manifest), LAID_OUT, STRIPPED)
+    assert view(facts(namespaces=False, changes=known), laid_out).kind == "plain"
+    lacks = msgspec.structs.replace(facts(namespaces=False, changes=known), absent=frozenset({place + b"/t"}))
+    with pytest.raises(LaunchError, match="no private views"):
+        view(lacks, laid_out)
+
+
 def test_directories_that_only_the_caller_configured_are_named_to_the_loader_and_no_others() -> None:
     own = b"/opt/solver/lib"
     laid_out = bundle(more=[*directories(b"/opt", b"/opt/solver", own), file(own + b"/libown.so")], code=(own,))
