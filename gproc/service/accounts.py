@@ -1,4 +1,4 @@
-"""Counts and bounds what each user takes of the master's memory, in bytes."""
+"""What each user takes of the master's memory, in bytes: the one place that counts and bounds it."""
 
 from __future__ import annotations
 
