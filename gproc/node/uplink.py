@@ -127,7 +127,7 @@ class Uplink:
             watch.cancel()
 
     async def _join(self) -> None:
-        """Join the node that is dialled, or fail if it says nothing and the one above answers.  Raises: as Dialer.join."""
+        """Join the node that is dialled; fail if it says nothing and the one above answers.  Raises: as Dialer.join."""
         membership, request = self.membership, self._owner.join_request()
         joining = self._dialer.join(self.where, request, self._receiver, self._joined, membership.patience_s)
         join = asyncio.ensure_future(joining)
