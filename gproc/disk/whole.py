@@ -59,7 +59,7 @@ def _for_no_other(path: str, flags: int) -> int:
         if status.st_uid not in (0, os.geteuid()):
             raise PermissionError(errno.EPERM, f"it is a pipe or a device of uid {status.st_uid}, who would read it")
         if stat.S_ISFIFO(status.st_mode) and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
-            raise PermissionError(errno.EPERM, "it is a pipe that other users may read")
+            raise PermissionError(errno.EPERM, "it is a pipe that other users may read (chmod 600 changes that)")
     except BaseException:
         os.close(descriptor)
         raise
