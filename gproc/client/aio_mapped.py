@@ -67,6 +67,8 @@ class Fetched:
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
+        if isinstance(self._values, AsyncGenerator):
+            await self._values.aclose()
 
 
 class AsyncTaskCluster(ABC):

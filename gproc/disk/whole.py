@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
@@ -26,9 +27,8 @@ def written_whole(path: str, mode: int | None = None) -> Iterator[BinaryIO]:
     and whatever the block raises.
     """
     if is_written_in_place(path):
-        with open(path, "wb") as file:
-            if mode is not None and not mode & _OTHERS and not is_of_descriptors(path):
-                _check_owner(file.fileno())
+        is_secret = mode is not None and not mode & _OTHERS and not is_of_descriptors(path)
+        with open(path, "wb", opener=_for_no_other if is_secret else None) as file:
             yield file
         return
     beside = f"{path}.{os.urandom(8).hex()}.new"
@@ -45,11 +45,25 @@ def written_whole(path: str, mode: int | None = None) -> Iterator[BinaryIO]:
             os.unlink(beside)
 
 
-def _check_owner(descriptor: int) -> None:
-    """A directory in which root writes keys may be a user's, who has made a FIFO of that name.  Raises: OSError."""
-    owner = os.fstat(descriptor).st_uid
-    if owner not in (0, os.geteuid()):
-        raise PermissionError(errno.EPERM, f"it is a pipe or a device of uid {owner}, who would read it")
+def _for_no_other(path: str, flags: int) -> int:
+    """Open a pipe or a device for a secret.
+
+    A directory in which root writes keys may be a user's.  So another user may have made this, may be able to read it,
+    or puts a link to a file of root's in its place just now: it is not followed, and not emptied.  Raises: OSError.
+    """
+    descriptor = os.open(path, flags & ~(os.O_TRUNC | os.O_CREAT) | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            raise PermissionError(errno.EPERM, "it has become a file while it was opened")
+        if status.st_uid not in (0, os.geteuid()):
+            raise PermissionError(errno.EPERM, f"it is a pipe or a device of uid {status.st_uid}, who would read it")
+        if stat.S_ISFIFO(status.st_mode) and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            raise PermissionError(errno.EPERM, "it is a pipe that other users may read (chmod 600 changes that)")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _as_new_files_are(path: str, flags: int) -> int:

@@ -63,7 +63,8 @@ class Group(msgspec.Struct, frozen=True):
     def remove(self) -> None:
         """Remove the groups once nothing runs in them, and those that the job has made in them.
 
-        A group that cannot be removed stays, empty, until another job's groups are made there.
+        A group that cannot be removed now stays until a later job's groups are made there; one with too many groups in
+        it stays for good.
         """
         for directory in self.directories:
             _remove(_below(directory))
@@ -76,6 +77,8 @@ class Cgroups:
         """mountinfo, own: what /proc/self/mountinfo and /proc/self/cgroup say: proc(5), cgroups(7)."""
         self._groups = dict(_own_groups(own))
         self._mounts = list(_mounts(mountinfo))
+        self._looked_s = -_LEFT_S
+        """When it was looked for groups that killed slaves have left."""
 
     @classmethod
     def here(cls) -> Cgroups:
@@ -99,8 +102,11 @@ class Cgroups:
             self._why_none(_PIDS),
         )
         try:
+            if (now_s := time.monotonic()) - self._looked_s >= _LEFT_S:
+                self._looked_s = now_s
+                for directory in group.directories:
+                    _remove_left(os.path.dirname(directory))
             for directory in group.directories:
-                _remove_left(os.path.dirname(directory))
                 os.mkdir(directory, 0o755)
             if pids is not None and limits.max_procs is not None:
                 # The job's init counts as one of them.

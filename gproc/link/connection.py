@@ -130,10 +130,10 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._traffic.received += nbytes
+        self.heard_s = time.monotonic()
         self._received(nbytes, its_turn=False)
 
     def _received(self, nbytes: int, *, its_turn: bool) -> None:
-        self.heard_s = time.monotonic()
         try:
             if not self._greeted:
                 self._read_preface(nbytes)

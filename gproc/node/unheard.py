@@ -1,9 +1,9 @@
 """Notices a parent that does not pass on how programs of this node have ended.
 
 With each lease the master says of which jobs it awaits the end and would take it at once.  If a program's end, with all
-its output, was sent before, and the master still awaits it in two leases, a relay on the way keeps it: two questions
-lie 15 s apart, and an honest tree needs a second.  The node then looks for another parent, and sends it the same again.
-If the parent was only slow, nothing is lost.
+its output, was sent before the first of two leases, and the master still awaits it in both, a relay on the way keeps
+it: two questions lie 15 s apart, and an honest tree needs a second.  The node then looks for another parent, and sends
+it the same again.  If the parent was only slow, nothing is lost.
 """
 
 from __future__ import annotations

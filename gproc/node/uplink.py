@@ -12,7 +12,6 @@ from gproc.errors import GprocError, LinkLost, PeerError, TrustError
 from gproc.link.connection import Link, Receiver
 from gproc.nodespec import format_path
 from gproc.relay.membership import (
-    BESIDE_PART,
     AnnounceSubtree,
     DialAfter,
     DialFailed,
@@ -128,7 +127,7 @@ class Uplink:
             watch.cancel()
 
     async def _join(self) -> None:
-        """Join the node that is dialled, unless it takes long and the one above it answers.  Raises: as Dialer.join."""
+        """Join the node that is dialled; fail if it says nothing and the one above answers.  Raises: as Dialer.join."""
         membership, request = self.membership, self._owner.join_request()
         joining = self._dialer.join(self.where, request, self._receiver, self._joined, membership.patience_s)
         join = asyncio.ensure_future(joining)
@@ -136,7 +135,7 @@ class Uplink:
         try:
             await asyncio.wait((join, beside), return_when=asyncio.FIRST_COMPLETED)
             if not join.done() and beside.result():
-                raise LinkLost(f"{self.where} is slow, and {membership.next_way} answers")
+                raise LinkLost(f"{self.where} takes connections and says nothing, and {membership.next_way} answers")
             await join
             self._dialer.give_up()
         finally:
@@ -145,16 +144,18 @@ class Uplink:
             await asyncio.wait((join, beside))
 
     async def _reach_next(self) -> bool:
-        """After a while, reach the node above the one that is dialled.  Returns whether it answers."""
+        """After a while, reach the node above the one that is dialled.  Returns whether it alone answers."""
         membership = self.membership
         if self.is_at_master:
             return False
-        await asyncio.sleep(BESIDE_PART * membership.patience_s)
+        await asyncio.sleep(membership.beside_s)
+        if self._dialer.is_heard:
+            return False
         try:
             await self._dialer.reach_beside(membership.next_way, self._receiver)
         except (LinkLost, TrustError, PeerError):
             return False
-        return True
+        return not self._dialer.is_heard
 
     def _look_for_answer(self, is_master: bool) -> None:
         """Of the node that is dialled."""

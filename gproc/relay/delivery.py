@@ -22,7 +22,7 @@ KEPT_BYTES: Final = MAX_WINDOW_BYTES
 
 ACKNOWLEDGED_BYTES: Final = quantum(KEPT_BYTES)
 """The master acknowledges a stream in such steps: a short output needs no acknowledgement before its job's end.  If a
-job has smaller windows, its nodes keep less, and the steps are smaller."""
+job has smaller windows, its nodes keep less, and the steps are half of that: each is signed."""
 
 
 def streams_of(request: Request) -> tuple[int, ...]:
@@ -140,7 +140,7 @@ class ReceivedOutput:
 
     def __init__(self, window_bytes: int = KEPT_BYTES) -> None:
         """window_bytes: what a node keeps of each stream."""
-        self._step_bytes = min(ACKNOWLEDGED_BYTES, quantum(window_bytes))
+        self._step_bytes = min(ACKNOWLEDGED_BYTES, max(1, window_bytes // 2))
         self._have: dict[tuple[int, int], int] = {}
         self._kept: dict[tuple[int, int], int] | None = None
         self._finished: set[int] = set()

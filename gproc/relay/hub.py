@@ -21,6 +21,7 @@ from gproc.nodespec import LEVELS_MAX, Place, format_path
 from gproc.relay.adoption import NotBelow, adopted_numbers, is_at_home, shown_grant, shown_number
 from gproc.relay.belonging import Belonging, JoinRefused, is_full, most_below
 from gproc.relay.children import Child, Children
+from gproc.relay.lease_questions import LeaseQuestions
 from gproc.relay.memory import Memory
 from gproc.relay.neighbours import Downstream, Upstream
 from gproc.relay.relayed_job import RelayedJob
@@ -69,6 +70,7 @@ class Hub(ABC):
         self.compressed = Compressed()
         self.children = Children(self, endpoint, link_timeout_s)
         self._adopted_numbers = adopted_numbers()
+        self._lease_questions = LeaseQuestions()
         self.tree_log = TreeLog()
         self._objections = Refusals()
         """The objections to what children announce, by the children's names."""
@@ -213,7 +215,9 @@ class Hub(ABC):
                 if child.polled.may_answer(serial, max(len(loads), len(memory))):
                     self.child_load(from_here(message, child.id))
             case messages.AskLease(route, nonce):
-                self.ask_master(messages.AskLease(below(child.id, route), nonce))
+                asker = below(child.id, route)
+                if asker in self.tree and self._lease_questions.may_pass(asker, time.monotonic()):
+                    self.ask_master(messages.AskLease(asker, nonce))
             case AskCertificate(route):
                 if child.renewals.take_one(time.monotonic()):
                     self.ask_master(replace(message, route=below(child.id, route)))

@@ -38,9 +38,9 @@ ONE_OF_MANY_MAX_S: Final = 8.0
 """The most that it may take."""
 
 BESIDE_PART: Final = 0.3
-"""After this part of that time the next one is reached too.  If it answers first, it is dialled: the kernel of a frozen
-node takes a connection, and nothing else would show that nobody reads it.  With 4 s of silence until a frozen parent
-is left, a frozen grandparent may cost 1 s more."""
+"""After this part of that time the one above it is reached too, if it has not even ended its TLS handshake.  If that
+one does so first, it is dialled: the kernel of a frozen node takes a connection, and nothing else would show that
+nobody reads it.  With 4 s of silence until a frozen parent is left, a frozen grandparent may cost 1 s more."""
 
 STORY_EVENTS: Final = 8
 """How many moves are kept for the message about an illegal move."""
@@ -270,6 +270,11 @@ class Membership:
     def next_way(self) -> str:
         """The node that is dialled if `way` does not let this one in."""
         return self.ways[(self.way + 1) % len(self.ways)]
+
+    @property
+    def beside_s(self) -> float:
+        """Seconds until the next one is reached beside the one that is dialled."""
+        return BESIDE_PART * self.patience_s
 
     def _turn(self) -> None:
         self.way = (self.way + 1) % len(self.ways)

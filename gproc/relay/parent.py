@@ -58,13 +58,14 @@ class Dialer:
     ways: the nodes that may be its parent, as "host:port": its own parent first.
     master: the way that is the master; before the first grant it may be any parent.
     answered: whether the machine that was dialled last has answered.
+    is_heard: whether the node itself has, in the handshake.
     """
 
     def __init__(self, endpoint: Endpoint, parent: ExpectedParent, port: int, link_timeout_s: float) -> None:
         self._home = f"{parent.host}:{port}"
         self._nodes = {self._home: (parent, port)}
         self.master = self._home
-        self.answered = False
+        self.answered = self.is_heard = False
         self._reached: tuple[str, Link, _Waiting] | None = None
         self._endpoint = endpoint
         self._link_timeout_s = link_timeout_s
@@ -138,7 +139,7 @@ class Dialer:
     async def _join(
         self, where: str, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None]
     ) -> None:
-        self.answered = False
+        self.answered = self.is_heard = False
         self._endpoint.refresh()  # a person may have put another certificate there
         reached, self._reached = self._reached, None
         try:
@@ -154,6 +155,7 @@ class Dialer:
             if isinstance(error.__cause__, ConnectionRefusedError) and not is_loopback(self._nodes[where][0].host):
                 raise LinkLost(f"{error}: {NOBODY_LISTENS}") from error
             raise
+        self.is_heard = True
         try:
             control.send(join)
             async with asyncio.timeout(HANDSHAKE_S):

@@ -1,4 +1,4 @@
-"""Counts and bounds what each user takes of the master's memory, in bytes."""
+"""What each user takes of the master's memory, in bytes: the one place that counts and bounds it."""
 
 from __future__ import annotations
 
@@ -71,10 +71,11 @@ class Account:
         if not self._bounded:
             self.held_bytes += size
             return
-        if self.held_bytes + size + (bounds.spare_bytes if spares else 0) > bounds.each_bytes:
+        needed = size + (bounds.spare_bytes if spares else 0)
+        if self.held_bytes + needed > bounds.each_bytes:
             raise OverBound(
                 f"your jobs and requests take {self.held_bytes >> 20} MiB of the master's memory, and a user may have "
-                f"{bounds.each_bytes >> 20} MiB: wait until some of them have ended"
+                f"{bounds.each_bytes >> 20} MiB: {_advice(needed, bounds.each_bytes)}"
             )
         if self._accounts.held_bytes + size > bounds.all_bytes:
             raise OverBound("all users' jobs and requests fill the memory that the master has for them: try later")
@@ -123,6 +124,14 @@ class Accounts:
         """Forget an account that has nothing in it."""
         if not account.connections and not account.held_bytes:
             self._accounts.pop(account.uid, None)
+
+
+def _advice(needed_bytes: int, each_bytes: int) -> str:
+    """For a user who has no room for so many bytes."""
+    needs = f"this needs {-(-needed_bytes >> 20)} MiB more"
+    if needed_bytes > each_bytes:
+        return f"{needs}, which no user may have"
+    return f"{needs}, so wait until some of them have ended"
 
 
 def bounds_of(limits: PolicyLimits) -> Bounds:

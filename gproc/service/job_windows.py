@@ -1,8 +1,9 @@
 """How large the windows of a job are, by what its user's jobs may have waiting at the master.  Pure.
 
 A window is the output that a program may write before its reader answers.  What nobody reads fills all windows of its
-job.  So a user's first jobs get whole windows, and each later one at most a part of the room that is left, down to
-LEAST_WINDOW_BYTES: then a job's output is slower, and nothing else changes.
+job.  So the windows of a job take a part of the room that its user has left, and are smaller if it has many nodes below
+the master.  They have MIN_WINDOW_BYTES as long as there is any room, and then LEAST_WINDOW_BYTES: a job's output is
+slower then, and nothing else changes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from gproc.relay.delivery import streams_of
 from gproc.request.spec import Request
 from gproc.service.window import kept_hops
 from gproc.wire import frames
-from gproc.wire.credit import window_for
+from gproc.wire.credit import MIN_WINDOW_BYTES, window_for
 
 LEAST_WINDOW_BYTES: Final = 4 << 10
 
@@ -27,8 +28,7 @@ ROOMY_PART: Final = 2
 """All windows but the least ones fit into this part of a user's bound; the rest is for many jobs with the least."""
 
 SHARE: Final = 4
-"""A job gets windows that take at most this part of the room that is left."""
-
+"""Windows of more than MIN_WINDOW_BYTES take at most this part of the room that is left."""
 
 NO_BOUND_BYTES: Final = 1 << 62
 
@@ -69,6 +69,8 @@ def shape_of(request: Request, places: Sequence[Place], *, is_detached: bool) ->
 def window_of(shape: JobShape, roomy_bytes: int = NO_BOUND_BYTES) -> JobWindow:
     """The windows of a job.  roomy_bytes: what is left for windows that are larger than the least."""
     window_bytes = SPOOL_WINDOW_BYTES if shape.is_detached else frames.CLIENT_WINDOW_BYTES
-    while window_bytes > LEAST_WINDOW_BYTES and shape.held_bytes(window_bytes) > roomy_bytes // SHARE:
+    while window_bytes > MIN_WINDOW_BYTES and shape.held_bytes(window_bytes) > roomy_bytes // SHARE:
         window_bytes //= 2
+    if shape.held_bytes(window_bytes) > roomy_bytes:
+        window_bytes = LEAST_WINDOW_BYTES
     return JobWindow(window_bytes, shape.held_bytes(window_bytes))

@@ -39,7 +39,7 @@ PURE = {
     "wire.branch", "wire.offer", "wire.tags", "wire.tree_rows", "wire.loads", "wire.job_messages", "wire.credentials",
     "wire.endings",
     "wire.proofs", "wire.tasks", "wire.stacks", "relay.stack_merge", "wire.merging", "relay.merging",
-    "relay.announcing", "relay.common", "relay.neighbours",
+    "relay.announcing", "relay.common", "relay.neighbours", "relay.lease_questions",
     "client.stack_tree", "client.stack_info",
     "tasks.feed", "tasks.site", "tasks.tallies", "tasks.task", "request.wording",
     "records.task_entries",

@@ -55,6 +55,14 @@ def test_a_request_that_does_not_fit_is_answered_before_its_connection_ends(narr
     assert b"the master has ended this connection: your jobs and requests take 0 MiB" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("mib", [2])
+def test_a_job_that_is_too_much_in_any_case_is_not_told_to_wait(narrow: Cluster) -> None:
+    """It was told that the user's jobs took 0 MiB of 2, and to wait until some of them had ended."""
+    done = narrow.command("map", "-localbin", "1", "true", input=b"1\n", **OWNER)
+    assert (done.returncode, done.stdout) == (125, b""), done.stderr
+    assert b"a user may have 2 MiB: this needs 5 MiB more, which no user may have" in done.stderr, done.stderr
+
+
 def test_a_list_whose_master_dies_while_it_is_sent_is_no_success(tmp_path: Path) -> None:
     """It printed the job's number, and ended with 0."""
     path = tmp_path / "socket"

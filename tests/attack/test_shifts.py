@@ -17,13 +17,14 @@ from gproc.wire import frames, messages
 from gproc.wire.job_messages import ViewJob
 from gproc.wire.messages import Route
 from gproc.wire.tasks import Setup, order_record
-from tests.attack.peer import Peer, join_as
+from tests.attack.peer import ANY, Peer, join_as
 from tests.attack.target import submission
 from tests.attack.test_neighbours import another_user, client
 from tests.system.cluster import NOBODY, Cluster
 
 CONNECTIONS = 30
 PIECES = 30_000
+QUESTIONS = 20_000
 
 
 def typed(job: int) -> bytes:
@@ -99,7 +100,7 @@ def test_an_order_about_tasks_with_levels_without_end_takes_no_node_from_its_par
 def test_questions_of_a_node_in_great_numbers_do_not_stop_other_nodes(cluster: Cluster, this_node: Identity) -> None:
     """Each answer is signed, and a node's connection could have a thousand answered before anybody else's was read."""
     slave = cluster.slave(2)
-    questions = messages.frame(messages.AskLease(Route(()), b"nonce")) * 20_000
+    questions = messages.frame(messages.AskLease(Route(()), b"nonce")) * QUESTIONS
     with ExitStack() as attack:
         threads = []
         for number in range(3, 6):
@@ -127,3 +128,32 @@ def swallow(peer: Peer) -> None:
     with suppress(OSError):
         while peer.socket.recv(1 << 16):
             pass
+
+
+def test_questions_of_a_node_in_great_numbers_do_not_cost_the_node_above_it_its_lease(
+    cluster: Cluster, this_node: Identity
+) -> None:
+    """They filled the only connection of that node to the master, which signs each answer.  After a minute of them that
+    node had no lease any more, and its jobs were lost."""
+    above = cluster.slave(1)
+    control, bulk = join_as(above.port, this_node, 3)
+    with control, bulk:
+        control.hear(messages.Granted)
+        answers: list[int] = []
+        hearing = threading.Thread(target=lambda: answers.append(count_leases(control)))
+        hearing.start()
+        control.raw(messages.frame(messages.AskLease(Route(()), b"nonce")) * QUESTIONS)
+        assert cluster.exec("-localbin", "1", "/bin/echo", "well").stdout == b"well\n"
+        control.say(messages.Goodbye("has asked enough"))
+        hearing.join()
+    assert 0 < answers[0] < QUESTIONS // 10
+
+
+def count_leases(peer: Peer) -> int:
+    """How many come until the connection ends."""
+    reader, leases = frames.FrameReader(), 0
+    with suppress(OSError):
+        while count := peer.socket.recv_into(reader.space()):
+            for kind, payload in reader.frames(count):
+                leases += kind == frames.KIND_CONTROL and isinstance(ANY.decode(payload), messages.Leased)
+    return leases

@@ -249,6 +249,9 @@ def test_a_key_is_not_written_into_another_users_fifo(key: Typed) -> None:
     assert "it is a pipe or a device of uid 64321, who would read it" in key.refused("issue", "kn7")
     assert os.read(reader, 100) == b""
     os.chown(fifo, 0, 0)
+    os.chmod(fifo, 0o644)
+    assert "it is a pipe that other users may read" in key.refused("issue", "kn7")
+    os.chmod(fifo, 0o600)
     key.good("issue", "kn7")  # one's own, as of a shell's >(gpg -e), is taken
     assert os.read(reader, 8) == b"gproc://"
     os.close(reader)

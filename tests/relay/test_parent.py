@@ -125,7 +125,7 @@ def test_a_node_above_that_answers_is_joined_if_the_one_that_is_dialled_takes_co
     """A kernel takes connections for a frozen process: the node waited for its patience, 2 s and more."""
     monkeypatch.setattr(membership, "ONE_OF_MANY_S", 1000.0)
     monkeypatch.setattr(membership, "ONE_OF_MANY_MAX_S", 1000.0)
-    monkeypatch.setattr(uplink, "BESIDE_PART", 0.0001)
+    monkeypatch.setattr(membership, "BESIDE_PART", 0.0001)
     master, slave = endpoints(tmp_path)
 
     async def work() -> None:

@@ -119,7 +119,7 @@ def test_a_parent_and_a_grandparent_that_die_together_cost_nothing_below_them(
     assert process.returncode == 0
     for slave in (rack.above, parent):
         if signum == signal.SIGSTOP:
-            lowest.says(r"cannot join: \S+ is slow, and \S+ answers")
+            lowest.says(r"cannot join: \S+ takes connections and says nothing, and \S+ answers")
             slave.kill(signal.SIGCONT)
         else:
             fell(rack.cluster, slave, signum)

@@ -68,8 +68,10 @@ async def _run(options: RegistryOptions) -> None:
         servers = GridftpServers(master, backends, options.stripes, pool)
         if backends is not None:
             door = Registrar(options, backends, servers, own).listen()
-            await _until_end(servers)
-            door.close()
+            try:
+                await _until_end(servers)
+            finally:
+                door.close()
         else:
             assert options.frontend is not None
             registrant = Registrant(options.frontend, master.contact, own)
