@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from gproc.bundle import elf, locale_files, named, near, patterns, prefixes, which
 from gproc.bundle.beside import is_of_distribution
 from gproc.bundle.closure import Linker, Object
+from gproc.bundle.guesses import Guesses
 from gproc.bundle.image import Image
 from gproc.bundle.meaning import Ran
 from gproc.bundle.running import ran_by
@@ -24,7 +25,6 @@ from gproc.content.paths import within
 _SEARCHED_BYTES: Final = 32 << 20
 _NAMES_MAX: Final = 500
 _LINES_MAX: Final = 1000
-FILES_BYTES_MAX: Final = 100 << 20
 
 _NAME: Final = re.compile(rb"(?<=\0)([A-Za-z0-9_.][\w./+@%-]{2,200})(?=\0)")
 _BELOW: Final = re.compile(rb"(?<=\0)(?:%s)?/((?:[\w.+@%-]{1,100}/){1,8}[\w.+@%-]{1,100})(?=\0)")
@@ -105,15 +105,10 @@ def literals_of(image: Image, program: Object) -> Literals:
     )
 
 
-def files_in(image: Image, surroundings: Surroundings, program: Object, literals: Literals) -> Iterator[str]:
+def files_in(guesses: Guesses, program: Object, literals: Literals) -> Iterator[str]:
     """The files that a program names by a relative path, by a pattern of printf(3), or by a directory that it lists."""
-    left_bytes = FILES_BYTES_MAX
-    taken: set[str] = set()
-    cwd, home = surroundings.absolute(""), surroundings.variable("HOME") or ""
-    for path, size in _files(image, cwd, os.path.dirname(program.real), home, literals):
-        if path not in taken and size <= left_bytes:
-            taken.add(path)
-            left_bytes -= size
+    for path, size in _files(guesses.image, guesses.cwd, os.path.dirname(program.real), guesses.home, literals):
+        if guesses.take(path, size):
             yield path
 
 
@@ -133,12 +128,12 @@ def _files(image: Image, cwd: str, own: str, home: str, literals: Literals) -> I
             yield from _file(image, os.path.normpath(f"{bases[0]}/{word}"))
     for pattern in map(os.fsdecode, named.patterns_in(names)):
         for base in bases:
-            yield from patterns.matching(image, os.path.normpath(f"{base}/{pattern}"), (cwd,))
+            yield from patterns.matching(image, os.path.normpath(f"{base}/{pattern}"), (*bases, home))
     for name in map(os.fsdecode, literals.names):
         for base in dict.fromkeys((*bases, os.path.dirname(own).rstrip("/"))):
             yield from _directory(image, os.path.normpath(f"{base}/{name}"), (cwd, own), home, literals.lists)
     for base in bases if literals.unended else ():
-        yield from near.files_named(image, base, literals.unended)
+        yield from near.files_named(image, base, home, literals.unended)
 
 
 def _file(image: Image, path: str) -> Iterator[tuple[str, int]]:
@@ -148,10 +143,10 @@ def _file(image: Image, path: str) -> Iterator[tuple[str, int]]:
 
 
 def _directory(image: Image, path: str, around: Sequence[str], home: str, lists: bool) -> Iterator[tuple[str, int]]:
-    """The files in a directory that is none of those around it: all, if the program lists directories."""
+    """The files in a directory that is none of those around it: more, if the program lists directories."""
     is_around = is_of_distribution(path) or any(within(each, path) for each in around)
     if os.path.isdir(image.host(path)) and not is_around:
-        yield from patterns.matching(image, f"{path}/**/*", ()) if lists else patterns.whole(image, path, home)
+        yield from patterns.whole(image, path, home, lists)
 
 
 def programs_in(image: Image, surroundings: Surroundings, literals: Literals) -> Iterator[Ran]:
