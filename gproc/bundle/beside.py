@@ -13,16 +13,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from gproc.bundle import named, patterns
-from gproc.bundle.guesses import Guesses
 from gproc.bundle.home import is_shared_object
 from gproc.bundle.image import Image
+from gproc.bundle.mentioned import Mentioned
 from gproc.content.paths import within
 
 TEXT_BYTES_MAX: Final = 1 << 20
 _SCRIPTS_MAX: Final = 200
-
-_ABSENT_MAX: Final = 300
-"""Names that are no files yet: a later run notices if they have become files."""
 
 _MODULES_MAX: Final = 2000
 """Names that are looked at in a directory of modules, and below it."""
@@ -80,21 +77,21 @@ class Named(NamedTuple):
     yielding: frozenset[str]
 
 
-def named_by(guesses: Guesses, scripts: Sequence[str], language: str) -> Named:
+def named_by(mentioned: Mentioned, scripts: Sequence[str], language: str) -> Named:
     """The files that scripts name, and those that the scripts among them name.
 
     scripts: real paths.
     """
-    reader = _Reader(guesses)
+    reader = _Reader(mentioned)
     for script in scripts:
         reader.read(script, language)
     return reader.named()
 
 
-def named_in(guesses: Guesses, code: str, language: str) -> Named:
+def named_in(mentioned: Mentioned, code: str, language: str) -> Named:
     """The same for a text that is in no file."""
-    reader = _Reader(guesses)
-    reader.read_text(os.fsencode(code), (guesses.cwd,), language)
+    reader = _Reader(mentioned)
+    reader.read_text(os.fsencode(code), (mentioned.cwd,), language)
     return reader.named()
 
 
@@ -121,11 +118,11 @@ def modules_in(image: Image, directory: str) -> Iterator[tuple[str, int]]:
 class _Reader:
     """Texts that are read one after the other, with one bound for all that they name."""
 
-    def __init__(self, guesses: Guesses) -> None:
-        self._guesses = guesses
-        self._image = guesses.image
-        self._cwd = guesses.cwd
-        self._home = guesses.home
+    def __init__(self, mentioned: Mentioned) -> None:
+        self._mentioned = mentioned
+        self._image = mentioned.image
+        self._cwd = mentioned.cwd
+        self._home = mentioned.home
         self._found: dict[str, bool] = {}
         """Whether a path is data that is only named whole."""
 
@@ -135,7 +132,6 @@ class _Reader:
         self._given: set[str] = set()
         self._read: set[str] = set()
         self._listed: set[str] = set()
-        self._left_absent = _ABSENT_MAX
 
     def named(self) -> Named:
         files = tuple(path for path in self._found if path not in self._given)
@@ -172,7 +168,7 @@ class _Reader:
                     gives_way = is_whole and not _is_code(path)
                     if path in self._found:
                         self._found[path] &= gives_way
-                    elif self._guesses.take(path, size):
+                    elif self._mentioned.take(path, size):
                         self._found[path] = gives_way
                         new.append(path)
         if language == "octave":
@@ -188,7 +184,7 @@ class _Reader:
                 path = f"{base.rstrip('/')}/{name}"
                 is_called = name.endswith(".m") and os.fsencode(name[:-2]) in words and path not in self._found
                 walk = self._image.glance(path) if is_called else None
-                if walk is not None and self._guesses.take(path, walk.status.st_size):
+                if walk is not None and self._mentioned.take(path, walk.status.st_size):
                     self._found[path] = False
                     new.append(path)
         return new
@@ -220,7 +216,8 @@ class _Reader:
             return
         walk = self._image.glance(path)
         if walk is None:
-            self._expect(path)
+            if named.looks_like_path(os.fsencode(os.path.basename(path))) and " " not in path:
+                self._mentioned.expect(path)
         elif stat.S_ISREG(walk.status.st_mode):
             yield path, walk.status.st_size
         elif stat.S_ISDIR(walk.status.st_mode) and not _holds(path, here):
@@ -235,12 +232,6 @@ class _Reader:
             return
         self._listed.add(directory)
         yield from patterns.whole(self._image, directory, self._home, lists)
-
-    def _expect(self, path: str) -> None:
-        """Remember a name that is no file yet, so that the cache's answer does not hold when it is one."""
-        if self._left_absent and named.looks_like_path(os.fsencode(os.path.basename(path))) and " " not in path:
-            self._left_absent -= 1
-            self._image.note_absent(path)
 
 
 def _is_code(path: str) -> bool:

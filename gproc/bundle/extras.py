@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from gproc.bundle import beside, java, literals
 from gproc.bundle.closure import Object
 from gproc.bundle.entries import BundleEntries
-from gproc.bundle.guesses import Guesses
 from gproc.bundle.image import Image
+from gproc.bundle.mentioned import Mentioned
 from gproc.errors import BundleError
 
 
@@ -30,26 +30,26 @@ def add(image: Image, layout: BundleEntries, item: str, absolute: Callable[[str]
     return layout.add_tree(path, f"-f {item}")
 
 
-def named_by(guesses: Guesses, files: Iterable[str]) -> dict[str, str]:
+def named_by(mentioned: Mentioned, files: Iterable[str]) -> dict[str, str]:
     """What the files name that the command names, and why: lists, settings, sources, decks of input."""
     found: dict[str, str] = {}
     for path in files:
-        walk = guesses.image.glance(path)
+        walk = mentioned.image.glance(path)
         if walk is None:
             continue
         if path.endswith((".jar", ".class")):
-            named = beside.named_in(guesses, os.fsdecode(java.strings_of(guesses.image, path)), "java")
+            named = beside.named_in(mentioned, os.fsdecode(java.strings_of(mentioned.image, path)), "java")
         elif walk.status.st_size > beside.TEXT_BYTES_MAX or walk.status.st_mode & 0o111:
             continue
         else:
-            named = beside.named_by(guesses, [walk.real], beside.language_of(path))
+            named = beside.named_by(mentioned, [walk.real], beside.language_of(path))
         for each in named.files:
             found.setdefault(each, f"named by {path}")
     return found
 
 
-def of_program(guesses: Guesses, program: Object, said: literals.Literals) -> dict[str, str]:
+def of_program(mentioned: Mentioned, program: Object, said: literals.Literals) -> dict[str, str]:
     """What a compiled program names, and what the files among it name, and why.  Those of these are not read: two may
     name each other."""
-    files = dict.fromkeys(literals.files_in(guesses, program, said), f"named by {program.path}")
-    return {**named_by(guesses, files), **files}
+    files = dict.fromkeys(literals.files_in(mentioned, program, said), f"named by {program.path}")
+    return {**named_by(mentioned, files), **files}

@@ -30,10 +30,10 @@ from gproc.bundle import (
 )
 from gproc.bundle.closure import Linker, Object, why_in_closure
 from gproc.bundle.entries import BundleEntries
-from gproc.bundle.guesses import Guesses, can_go
 from gproc.bundle.home import Home, is_shared_object
 from gproc.bundle.image import Image
 from gproc.bundle.meaning import Meant, Ran
+from gproc.bundle.mentioned import Mentioned, can_go
 from gproc.bundle.observed import Observed
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.manifest import DIRECTORIES_MAX, Digest, Manifest
@@ -88,7 +88,7 @@ def pack(
     packing = _Packing(image, surroundings, layout, library_path, meant.files)
     for path in shown:
         packing.show(path)
-    packing.guess(extras.named_by(Guesses(image, surroundings), meant.files))
+    packing.guess(extras.named_by(Mentioned(image, surroundings), meant.files))
     return packing.run(program, meant, with_package, seen)
 
 
@@ -257,8 +257,8 @@ class _Packing:
         modules = self._add_home(home, f"library of {path}") if home is not None else []
         if home is None:
             said = literals.literals_of(self._image, program)
-            guesses = Guesses(self._image, self._surroundings, [os.path.dirname(program.real)])
-            files = self.guess(extras.of_program(guesses, program, said))
+            mentioned = Mentioned(self._image, self._surroundings, [os.path.dirname(program.real)])
+            files = self.guess(extras.of_program(mentioned, program, said))
             modules += filter(is_shared_object, files)
             self._add_programs_among([*files])
             opened = literals.libraries_in(linker, program, said)

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from gproc.bundle import beside, java, near
-from gproc.bundle.guesses import Guesses
 from gproc.bundle.image import Image
 from gproc.bundle.memo import Memo
+from gproc.bundle.mentioned import Mentioned
 from gproc.bundle.named import is_pattern
 from gproc.bundle.patterns import LOOKED_AT_MAX, matching
 from gproc.bundle.surroundings import Surroundings
 from gproc.errors import BundleError
-from gproc.packager import Bundle
+from gproc.packager import Bundle, PackRequest, pack
 from tests.bundle.test_named import made, sent
 
 Pack = Callable[..., Bundle]
@@ -78,18 +78,26 @@ def test_a_file_that_nobody_asked_for_and_that_cannot_be_read_stays_here(packed:
     assert sent(text_only, place) == {"configs/a.json"}
 
 
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the cache accept files that were made just before they are packed."""
+    monkeypatch.setattr("gproc.bundle.cache.RACY_NS", -(10**18))
+
+
+@pytest.mark.usefixtures("settled")
 def test_a_file_that_may_be_read_since_then_goes_along(packed: Pack, place: Path) -> None:
     """Its mode is a part of what the cache's answer depends on."""
     made(place, {"in.cfg": "", "x.sh": "cat in.cfg", "cache/x": ""})
-    (place / "in.cfg").chmod(0o600)
     os.chown(place / "cache", 64_320, 0)
-    for path in (place / "in.cfg", place / "x.sh"):
-        os.utime(path, (1, 1))
     packed("sh", command=("sh", "x.sh"), cwd=str(place))
+    request = PackRequest(
+        "sh", str(place), {"PATH": "/usr/bin:/bin"}, command=("sh", "x.sh"), cache_dir=str(place / "cache/own")
+    )
     for mode, found in ((0o600, {"x.sh"}), (0o644, {"x.sh", "in.cfg"})):
         (place / "in.cfg").chmod(mode)
         with another_user():
-            bundle = packed("sh", command=("sh", "x.sh"), cwd=str(place), cache_dir=str(place / "cache/own"))
+            bundle = pack(request)
+            assert not pack(request).reasons, "the cache has an answer"
         assert sent(bundle, place) == found
 
 
@@ -200,8 +208,8 @@ def test_the_functions_of_octave_count_to_the_bound(tmp_path: Path) -> None:
     made(tmp_path, {"one.m": "", "two.m": ""})
     for name in ("one.m", "two.m"):
         os.truncate(tmp_path / name, 60 << 20)
-    guesses = Guesses(Image("/", Memo(str(tmp_path / "memo"))), Surroundings({}, str(tmp_path)))
-    assert beside.named_in(guesses, "one(); two();", "octave").files == (f"{tmp_path}/one.m",)
+    mentioned = Mentioned(Image("/", Memo(str(tmp_path / "memo"))), Surroundings({}, str(tmp_path)))
+    assert beside.named_in(mentioned, "one(); two();", "octave").files == (f"{tmp_path}/one.m",)
 
 
 def test_a_jar_with_a_large_directory_is_not_parsed(tmp_path: Path) -> None:
@@ -214,3 +222,18 @@ def test_a_jar_with_a_large_directory_is_not_parsed(tmp_path: Path) -> None:
         for number in range(java.DIRECTORY_BYTES_MAX // 200):
             archive.writestr(f"{number:0>200}", b"")
     assert java.strings_of(image, str(tmp_path / "m.jar")) == b""
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_compiled_program_finds_a_file_and_a_directory_made_since(compiled: Compile, tmp_path: Path) -> None:
+    """The cache's answer held, without what the program names."""
+    compiled("m", (
+        '#include <dirent.h>\n#include <stdio.h>\nint main(void) { return !opendir("plug") || !fopen("in.x", "r"); }'
+    ))  # fmt: skip
+    request = PackRequest("./m", str(tmp_path), {"PATH": "/usr/bin:/bin"}, cache_dir=str(tmp_path / "cache" / "b"))
+    assert sent(pack(request), tmp_path) == {"m"}
+    made(tmp_path, {"in.x": ""})
+    assert sent(pack(request), tmp_path) == {"m", "in.x"}
+    made(tmp_path, {"plug/a": ""})
+    assert sent(pack(request), tmp_path) == {"m", "in.x", "plug/a"}
+    assert not pack(request).reasons, "the cache has an answer"

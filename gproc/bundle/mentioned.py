@@ -19,6 +19,9 @@ from gproc.content.paths import within
 BYTES_MAX: Final = 100 << 20
 """What one program and all that it names may bring along; more is asked for by -f."""
 
+_ABSENT_MAX: Final = 300
+"""Names that are nothing yet: a later run notices if they have become files or directories."""
+
 
 def can_go(image: Image, path: str) -> bool:
     """Whether a path leads to a regular file that the caller may read, and that sets no user or group."""
@@ -31,7 +34,7 @@ def can_go(image: Image, path: str) -> bool:
     return False
 
 
-class Guesses:
+class Mentioned:
     """What one program, and what it names, may bring along: each file once, all with one bound.
 
     own: directories of programs and scripts that run.  What lies there is not hidden from them: ~/.local/bin.
@@ -43,6 +46,7 @@ class Guesses:
         self._own = tuple(own)
         self._taken: dict[str, bool] = {}
         self._left_bytes = BYTES_MAX
+        self._left_absent = _ABSENT_MAX
 
     @cached_property
     def cwd(self) -> str:
@@ -61,6 +65,12 @@ class Guesses:
             self._taken[path] = fits and can_go(self.image, path) and not self._is_hidden(path)
             self._left_bytes -= size_bytes if self._taken[path] else 0
         return self._taken[path]
+
+    def expect(self, path: str) -> None:
+        """Remember a name that is nothing yet, so that the cache's answer does not hold when it is something."""
+        if self._left_absent and self.image.glance(path) is None:
+            self._left_absent -= 1
+            self.image.note_absent(path)
 
     def _is_hidden(self, path: str) -> bool:
         walk = self.image.glance(path)
