@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Final
 
@@ -32,6 +32,14 @@ def can_go(image: Image, path: str) -> bool:
         return True
     image.trace_content(walk.real, walk.status)  # its mode may change
     return False
+
+
+def is_left_out(image: Image, omits: Callable[[str], bool], path: str) -> bool:
+    """Whether a path of a library is omitted, or leads to what the caller may not read: it may be another user's."""
+    if omits(path):
+        return True
+    walk = image.glance(path)
+    return walk is not None and not os.access(image.host(walk.real), os.R_OK, effective_ids=True)
 
 
 class Mentioned:

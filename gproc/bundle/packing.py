@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -33,7 +34,7 @@ from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
 from gproc.bundle.image import Image
 from gproc.bundle.meaning import Meant, Ran
-from gproc.bundle.mentioned import Mentioned, can_go
+from gproc.bundle.mentioned import Mentioned, can_go, is_left_out
 from gproc.bundle.observed import Observed
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.manifest import DIRECTORIES_MAX, Digest, Manifest
@@ -190,13 +191,12 @@ class _Packing:
             walk = self._image.walk(path) if path is not None and key not in self._run else None
             if path is None or walk is None or walk.status.st_size > _RUN_BYTES_MAX or not can_go(self._image, path):
                 continue
-            if ran.script and not can_go(self._image, ran.script):
-                continue
             if len(self._run) == _RUN_MAX:
                 return
             self._run.add(key)
             try:
-                self._start(path, ran, by)
+                if not ran.script or self._image.is_readable(ran.script):
+                    self._start(path, ran, by)
             except (GprocError, OSError):  # this machine cannot run it either
                 continue
 
@@ -320,7 +320,8 @@ class _Packing:
         self._lent |= dict.fromkeys(home.lent)
         roots = []
         for tree in home.trees:
-            roots.append(self._layout.add_tree(tree.path, reason, tree.omits) + "/")
+            omit = partial(is_left_out, self._image, tree.omits)
+            roots.append(self._layout.add_tree(tree.path, reason, omit) + "/")
             self._code_dirs.add(roots[-1].rstrip("/"))
             self._add_links_of(tree.path)
         beside = self.guess(dict.fromkeys(home.beside, f"named by the script ({reason})"))

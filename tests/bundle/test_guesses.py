@@ -78,6 +78,19 @@ def test_a_file_that_nobody_asked_for_and_that_cannot_be_read_stays_here(packed:
     assert sent(text_only, place) == {"configs/a.json"}
 
 
+def test_a_library_goes_along_without_what_cannot_be_read_in_it(packed: Pack, place: Path) -> None:
+    """PERL5LIB named a directory with a file of another user's: the command was refused."""
+    made(place, {"lib/A.pm": "1;", "lib/B.pm": "1;", "lib/no/C.pm": "1;", "work/x.pl": "use A;"})
+    (place / "lib/B.pm").chmod(0o600)
+    (place / "lib/no").chmod(0o700)
+    (place / "lib/D.pm").symlink_to("B.pm")
+    environ, work = {"PATH": "/usr/bin:/bin", "PERL5LIB": str(place / "lib")}, str(place / "work")
+    packed("perl", environ, command=("perl", "x.pl"), cwd=work)
+    with another_user():
+        bundle = packed("perl", environ, command=("perl", "x.pl"), cwd=work, cache_dir="/proc/none")
+    assert sent(bundle, place) == {"lib/A.pm", "work/x.pl"}
+
+
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the cache accept files that were made just before they are packed."""
