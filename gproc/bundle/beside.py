@@ -15,14 +15,11 @@ from typing import Final, NamedTuple
 from gproc.bundle import named, patterns
 from gproc.bundle.home import is_shared_object
 from gproc.bundle.image import Image
+from gproc.bundle.mentioned import Mentioned
 from gproc.content.paths import within
 
 TEXT_BYTES_MAX: Final = 1 << 20
 _SCRIPTS_MAX: Final = 200
-_FILES_BYTES_MAX: Final = 100 << 20
-
-_ABSENT_MAX: Final = 300
-"""Names that are no files yet: a later run notices if they have become files."""
 
 _MODULES_MAX: Final = 2000
 """Names that are looked at in a directory of modules, and below it."""
@@ -37,7 +34,8 @@ _OF_MODULES: Final = ("python", "perl", "ruby", "lua", "tcl", "R", "php", "guile
 _OF_SCRIPTS: Final = re.compile(r"\.(sh|bash|py|pl|pm|rb|js|mjs|cjs|lua|R|r|tcl|php|awk|zsh|scm|mk|m|gp|plt|gemspec)$")
 _OF_SETTINGS: Final = re.compile(r"\.(ini|cfg|conf|ya?ml|toml|json|nml|list|lst|in|inp|rsp)$")
 _RENAMES: Final = re.compile(rb"\$\{\w{1,60}%")
-"""For each of t/*.sh, `${x%.sh}.expected`."""
+"""How a shell makes the name of one file of that of another, as `${x%.sh}.expected` for each of t/*.sh: files beside
+those that a pattern of this text means are named too, but no text says how."""
 
 _DOTTED: Final = re.compile(r"[A-Za-z_]\w{0,60}(?:\.[A-Za-z_]\w{0,60}){1,6}")
 _IDENTIFIER: Final = re.compile(rb"\b[A-Za-z_]\w*")
@@ -79,21 +77,21 @@ class Named(NamedTuple):
     yielding: frozenset[str]
 
 
-def named_by(image: Image, scripts: Sequence[str], language: str, cwd: str, home: str) -> Named:
+def named_by(mentioned: Mentioned, scripts: Sequence[str], language: str) -> Named:
     """The files that scripts name, and those that the scripts among them name.
 
-    scripts: real paths.  home: the caller's, or "".
+    scripts: real paths.
     """
-    reader = _Reader(image, cwd, home)
+    reader = _Reader(mentioned)
     for script in scripts:
         reader.read(script, language)
     return reader.named()
 
 
-def named_in(image: Image, code: str, language: str, cwd: str, home: str) -> Named:
+def named_in(mentioned: Mentioned, code: str, language: str) -> Named:
     """The same for a text that is in no file."""
-    reader = _Reader(image, cwd, home)
-    reader.read_text(os.fsencode(code), (cwd,), language)
+    reader = _Reader(mentioned)
+    reader.read_text(os.fsencode(code), (mentioned.cwd,), language)
     return reader.named()
 
 
@@ -120,10 +118,11 @@ def modules_in(image: Image, directory: str) -> Iterator[tuple[str, int]]:
 class _Reader:
     """Texts that are read one after the other, with one bound for all that they name."""
 
-    def __init__(self, image: Image, cwd: str, home: str) -> None:
-        self._image = image
-        self._cwd = cwd
-        self._home = home.rstrip("/") if home.startswith("/") else ""
+    def __init__(self, mentioned: Mentioned) -> None:
+        self._mentioned = mentioned
+        self._image = mentioned.image
+        self._cwd = mentioned.cwd
+        self._home = mentioned.home
         self._found: dict[str, bool] = {}
         """Whether a path is data that is only named whole."""
 
@@ -132,8 +131,7 @@ class _Reader:
 
         self._given: set[str] = set()
         self._read: set[str] = set()
-        self._left_bytes = _FILES_BYTES_MAX
-        self._left_absent = _ABSENT_MAX
+        self._listed: set[str] = set()
 
     def named(self) -> Named:
         files = tuple(path for path in self._found if path not in self._given)
@@ -170,8 +168,7 @@ class _Reader:
                     gives_way = is_whole and not _is_code(path)
                     if path in self._found:
                         self._found[path] &= gives_way
-                    elif size <= self._left_bytes:
-                        self._left_bytes -= size
+                    elif self._mentioned.take(path, size):
                         self._found[path] = gives_way
                         new.append(path)
         if language == "octave":
@@ -185,8 +182,9 @@ class _Reader:
         for base in bases:
             for name in patterns.names_of(self._image, base):
                 path = f"{base.rstrip('/')}/{name}"
-                is_called = name.endswith(".m") and os.fsencode(name[:-2]) in words
-                if is_called and path not in self._found and self._image.is_file(path):
+                is_called = name.endswith(".m") and os.fsencode(name[:-2]) in words and path not in self._found
+                walk = self._image.glance(path) if is_called else None
+                if walk is not None and self._mentioned.take(path, walk.status.st_size):
                     self._found[path] = False
                     new.append(path)
         return new
@@ -196,7 +194,7 @@ class _Reader:
         below = named.below_home(name)
         if below or name.startswith("/"):
             path = f"{self._home}/{below}" if below else name
-            top = next((each for each in (self._cwd.rstrip("/"), self._home) if each and within(path, each)), "")
+            top = next((each for each in (self._cwd, self._home) if each and within(path, each)), "")
             if top and "/." not in path[len(top) :]:  # hidden files are mostly secret
                 yield path, True
         relative = "" if below else named.relative(name, language)
@@ -210,7 +208,7 @@ class _Reader:
         if is_of_distribution(path):
             return
         if patterns.is_pattern(path):
-            found = list(patterns.matching(self._image, path, (self._cwd.rstrip("/"), self._home)))
+            found = list(patterns.matching(self._image, path, (self._cwd, self._home, *here)))
             yield from found
             directory = os.path.dirname(path)
             if self._renames and found and not patterns.is_pattern(directory) and not _holds(directory, here):
@@ -218,7 +216,8 @@ class _Reader:
             return
         walk = self._image.glance(path)
         if walk is None:
-            self._expect(path)
+            if named.looks_like_path(os.fsencode(os.path.basename(path))) and " " not in path:
+                self._mentioned.expect(path)
         elif stat.S_ISREG(walk.status.st_mode):
             yield path, walk.status.st_size
         elif stat.S_ISDIR(walk.status.st_mode) and not _holds(path, here):
@@ -229,17 +228,10 @@ class _Reader:
 
     def _inside(self, directory: str, lists: bool) -> Iterator[tuple[str, int]]:
         """What a text may open in a directory that it names: `dir + "/" + name`."""
-        if directory in (self._cwd, self._home) or directory in self._read:
+        if directory in (self._cwd, self._home) or directory in self._listed:
             return
-        self._read.add(directory)
-        all_files = patterns.matching(self._image, f"{directory}/**/*", ())
-        yield from all_files if lists else patterns.whole(self._image, directory, self._home)
-
-    def _expect(self, path: str) -> None:
-        """Remember a name that is no file yet, so that the cache's answer does not hold when it is one."""
-        if self._left_absent and named.looks_like_path(os.fsencode(os.path.basename(path))) and " " not in path:
-            self._left_absent -= 1
-            self._image.note_absent(path)
+        self._listed.add(directory)
+        yield from patterns.whole(self._image, directory, self._home, lists)
 
 
 def _is_code(path: str) -> bool:

@@ -4,12 +4,13 @@ files name that the command names."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 
-from gproc.bundle import beside, java
+from gproc.bundle import beside, java, literals
+from gproc.bundle.closure import Object
 from gproc.bundle.entries import BundleEntries
 from gproc.bundle.image import Image
-from gproc.bundle.surroundings import Surroundings
+from gproc.bundle.mentioned import Mentioned
 from gproc.errors import BundleError
 
 
@@ -29,20 +30,26 @@ def add(image: Image, layout: BundleEntries, item: str, absolute: Callable[[str]
     return layout.add_tree(path, f"-f {item}")
 
 
-def named_by(
-    image: Image, layout: BundleEntries, surroundings: Surroundings, files: Sequence[str]
-) -> Iterator[str]:
-    """Add what the files name that the command names: lists, settings, sources, decks of input."""
+def named_by(mentioned: Mentioned, files: Iterable[str]) -> dict[str, str]:
+    """What the files name that the command names, and why: lists, settings, sources, decks of input."""
+    found: dict[str, str] = {}
     for path in files:
-        walk = image.walk(path)
+        walk = mentioned.image.glance(path)
         if walk is None:
             continue
-        places = surroundings.absolute(""), surroundings.variable("HOME") or ""
         if path.endswith((".jar", ".class")):
-            found = beside.named_in(image, os.fsdecode(java.strings_of(image, path)), "java", *places)
+            named = beside.named_in(mentioned, os.fsdecode(java.strings_of(mentioned.image, path)), "java")
         elif walk.status.st_size > beside.TEXT_BYTES_MAX or walk.status.st_mode & 0o111:
             continue
         else:
-            found = beside.named_by(image, [walk.real], beside.language_of(path), *places)
-        for each in found.files:
-            yield layout.add(each, f"named by {path}")
+            named = beside.named_by(mentioned, [walk.real], beside.language_of(path))
+        for each in named.files:
+            found.setdefault(each, f"named by {path}")
+    return found
+
+
+def of_program(mentioned: Mentioned, program: Object, said: literals.Literals) -> dict[str, str]:
+    """What a compiled program names, and what the files among it name, and why.  Those of these are not read: two may
+    name each other."""
+    files = dict.fromkeys(literals.files_in(mentioned, program, said), f"named by {program.path}")
+    return {**named_by(mentioned, files), **files}

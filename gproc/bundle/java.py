@@ -16,6 +16,8 @@ _MANIFEST: Final = "META-INF/MANIFEST.MF"
 _MANIFEST_BYTES_MAX: Final = 1 << 20
 _JARS_MAX: Final = 1000
 _JAR_BYTES_MAX: Final = 32 << 20
+DIRECTORY_BYTES_MAX: Final = 2 << 20
+_END_BYTES_MAX: Final = 22 + (1 << 16)
 _CLASSES_BYTES_MAX: Final = 8 << 20
 _CLASSES_MAX: Final = 2000
 _CONSTANT: Final = re.compile(rb"\x01(\0[\x02-\xc8])([\w./@-]{2,200})")
@@ -51,6 +53,8 @@ def strings_of(image: Image, path: str) -> bytes:
             texts.append(image.text(walk.real, _CLASSES_BYTES_MAX))
         else:
             left = _CLASSES_BYTES_MAX
+            if _directory_bytes(image.host(walk.real)) > DIRECTORY_BYTES_MAX:
+                return b""
             with zipfile.ZipFile(image.host(walk.real)) as archive:
                 for info in archive.infolist()[:_CLASSES_MAX]:
                     if info.filename.endswith(".class") and info.file_size <= left:
@@ -60,6 +64,15 @@ def strings_of(image: Image, path: str) -> bytes:
         return b""
     found = [name for text in texts for length, name in _CONSTANT.findall(text) if length[1] >= len(name)]
     return b"\n".join(b'"%s"' % name for name in found)
+
+
+def _directory_bytes(host: str) -> int:
+    """The size of an archive's directory, which zipfile reads as a whole.  Source: APPNOTE.TXT of ZIP, 4.3.16."""
+    with open(host, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        end = os.pread(file.fileno(), _END_BYTES_MAX, max(0, size - _END_BYTES_MAX))
+    at = end.rfind(b"PK\5\6")
+    return int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
 
 
 def _named(image: Image, jar: str) -> list[str]:

@@ -32,6 +32,7 @@ from gproc.bundle.home import Home, Installation
 from gproc.bundle.image import Image
 from gproc.bundle.libraries import loadable_of
 from gproc.bundle.meaning import Ran
+from gproc.bundle.mentioned import Mentioned
 from gproc.bundle.projects import projects_of
 from gproc.bundle.running import ran_by
 from gproc.bundle.surroundings import Surroundings
@@ -107,12 +108,14 @@ class _Told:
         self._language = language
         walk = image.walk(ran.script) if ran.script and language else None
         self._scripts = [walk.real] if walk is not None and not beside.is_of_distribution(walk.real) else []
+        own = map(os.path.dirname, (ran.script, *self._scripts) if self._scripts else ())
+        self._mentioned = Mentioned(image, surroundings, own)
         self._named: list[beside.Named] = []
         if self._scripts:
             projects = projects_of(image, self._scripts[0], language, surroundings.absolute(""))
             self._named = [self._named_by([*self._scripts, *projects]), beside.Named(projects, frozenset())]
         elif ran.code and language:
-            self._named = [beside.named_in(image, ran.code, language, *self._places())]
+            self._named = [beside.named_in(self._mentioned, ran.code, language)]
         self.files = tuple(path for named in self._named for path in named.files)
 
     def added_to(self, home: Home) -> Home:
@@ -161,11 +164,8 @@ class _Told:
                     if self._image.is_directory(path):
                         yield name, path
 
-    def _places(self) -> tuple[str, str]:
-        return self._surroundings.absolute(""), self._surroundings.variable("HOME") or ""
-
     def _named_by(self, scripts: Sequence[str]) -> beside.Named:
-        return beside.named_by(self._image, scripts, self._language, *self._places())
+        return beside.named_by(self._mentioned, scripts, self._language)
 
     def _text(self, path: str) -> bytes:
         text = self._image.text(path, beside.TEXT_BYTES_MAX)

@@ -17,6 +17,7 @@ from gproc.bundle.beside import is_of_distribution
 from gproc.bundle.closure import Linker, Object
 from gproc.bundle.image import Image
 from gproc.bundle.meaning import Ran
+from gproc.bundle.mentioned import Mentioned
 from gproc.bundle.running import ran_by
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.paths import within
@@ -24,7 +25,6 @@ from gproc.content.paths import within
 _SEARCHED_BYTES: Final = 32 << 20
 _NAMES_MAX: Final = 500
 _LINES_MAX: Final = 1000
-FILES_BYTES_MAX: Final = 100 << 20
 
 _NAME: Final = re.compile(rb"(?<=\0)([A-Za-z0-9_.][\w./+@%-]{2,200})(?=\0)")
 _BELOW: Final = re.compile(rb"(?<=\0)(?:%s)?/((?:[\w.+@%-]{1,100}/){1,8}[\w.+@%-]{1,100})(?=\0)")
@@ -105,53 +105,54 @@ def literals_of(image: Image, program: Object) -> Literals:
     )
 
 
-def files_in(image: Image, surroundings: Surroundings, program: Object, literals: Literals) -> Iterator[str]:
+def files_in(mentioned: Mentioned, program: Object, literals: Literals) -> Iterator[str]:
     """The files that a program names by a relative path, by a pattern of printf(3), or by a directory that it lists."""
-    left_bytes = FILES_BYTES_MAX
-    taken: set[str] = set()
-    cwd, home = surroundings.absolute(""), surroundings.variable("HOME") or ""
-    for path, size in _files(image, cwd, os.path.dirname(program.real), home, literals):
-        if path not in taken and size <= left_bytes:
-            taken.add(path)
-            left_bytes -= size
+    for path, size in _files(mentioned, os.path.dirname(program.real), literals):
+        if mentioned.take(path, size):
             yield path
 
 
-def _files(image: Image, cwd: str, own: str, home: str, literals: Literals) -> Iterator[tuple[str, int]]:
-    bases = [each.rstrip("/") for each in dict.fromkeys((cwd, own))]
+def _files(mentioned: Mentioned, own: str, literals: Literals) -> Iterator[tuple[str, int]]:
+    image, home = mentioned.image, mentioned.home
+    bases = [each.rstrip("/") for each in dict.fromkeys((mentioned.cwd, own))]
     names = [name for name in literals.names if (b"." in name or b"/" in name) and not _SOURCE.search(name)]
     if literals.opens:
         names += [name for name in literals.names if b"/" in name and name.endswith(b".so")]
     for name in map(os.fsdecode, names):
         for base in bases:
-            yield from _file(image, os.path.normpath(f"{base}/{name}"))
+            yield from _file(mentioned, os.path.normpath(f"{base}/{name}"))
     for name in map(os.fsdecode, literals.below):
         for base in (own, os.path.dirname(own)):
-            yield from _file(image, os.path.normpath(f"{base.rstrip('/')}/{name}"))
+            yield from _file(mentioned, os.path.normpath(f"{base.rstrip('/')}/{name}"))
     for word in dict.fromkeys(word for line in literals.lines if " " in line for word in line.split()):
-        if _IS_FILE.fullmatch(word) and os.path.isfile(image.host(f"{bases[0]}/{word}")):
-            yield from _file(image, os.path.normpath(f"{bases[0]}/{word}"))
+        if _IS_FILE.fullmatch(word) and ("." in word or os.path.isfile(image.host(f"{bases[0]}/{word}"))):
+            yield from _file(mentioned, os.path.normpath(f"{bases[0]}/{word}"))
     for pattern in map(os.fsdecode, named.patterns_in(names)):
         for base in bases:
-            yield from patterns.matching(image, os.path.normpath(f"{base}/{pattern}"), (cwd,))
+            yield from patterns.matching(image, os.path.normpath(f"{base}/{pattern}"), (*bases, home))
     for name in map(os.fsdecode, literals.names):
         for base in dict.fromkeys((*bases, os.path.dirname(own).rstrip("/"))):
-            yield from _directory(image, os.path.normpath(f"{base}/{name}"), (cwd, own), home, literals.lists)
+            yield from _directory(mentioned, os.path.normpath(f"{base}/{name}"), own, literals.lists)
     for base in bases if literals.unended else ():
-        yield from near.files_named(image, base, literals.unended)
+        yield from near.files_named(image, base, home, literals.unended)
 
 
-def _file(image: Image, path: str) -> Iterator[tuple[str, int]]:
-    walk = image.glance(path)
-    if walk is not None and stat.S_ISREG(walk.status.st_mode) and not is_of_distribution(walk.real):
+def _file(mentioned: Mentioned, path: str) -> Iterator[tuple[str, int]]:
+    walk = mentioned.image.glance(path)
+    if walk is None:
+        mentioned.expect(path)
+    elif stat.S_ISREG(walk.status.st_mode) and not is_of_distribution(walk.real):
         yield path, walk.status.st_size
 
 
-def _directory(image: Image, path: str, around: Sequence[str], home: str, lists: bool) -> Iterator[tuple[str, int]]:
-    """The files in a directory that is none of those around it: all, if the program lists directories."""
-    is_around = is_of_distribution(path) or any(within(each, path) for each in around)
-    if os.path.isdir(image.host(path)) and not is_around:
-        yield from patterns.matching(image, f"{path}/**/*", ()) if lists else patterns.whole(image, path, home)
+def _directory(mentioned: Mentioned, path: str, own: str, lists: bool) -> Iterator[tuple[str, int]]:
+    """The files in a directory that is none of those around it: more, if the program lists directories."""
+    if is_of_distribution(path) or within(mentioned.cwd, path) or within(own, path):
+        return
+    if os.path.isdir(mentioned.image.host(path)):
+        yield from patterns.whole(mentioned.image, path, mentioned.home, lists)
+    elif lists and not os.path.basename(path).startswith("_"):  # as symbols do
+        mentioned.expect(path)
 
 
 def programs_in(image: Image, surroundings: Surroundings, literals: Literals) -> Iterator[Ran]:

@@ -77,6 +77,8 @@ _PLACEHOLDER: Final = re.compile(
 _PLUS: Final = re.compile(rb"\s*(?:\+|\.\.?|,|<>|~)\s*[^\"'`\n]{1,60}?\s*(?:\+|\.\.?|,|<>|~)\s*")
 """What stands between two strings that are put together around a value: `"part" + str(i) + ".csv"`."""
 
+_WORD_LETTER: Final = re.compile(rb"\w")
+_SUFFIX: Final = re.compile(rb"\.\w*$")
 _PATTERN_BYTES_MAX: Final = 300
 _WITH_VALUE: Final = re.compile(rb"(?<![\w./@+$-])[\w./@+-]{0,100}\$[\w{}./@+$-]{1,200}")
 """A word of a shell with a value in it: `in/run_$i.dat`."""
@@ -134,9 +136,17 @@ def patterns_in(strings: Sequence[bytes]) -> list[bytes]:
 
 
 def is_pattern(pattern: bytes) -> bool:
-    """Whether it may stand for files: it has a suffix or a directory, and none of a sentence's signs."""
-    said = pattern.replace(b"*", b"")
-    return _OF_PATTERN.fullmatch(pattern) is not None and looks_like_path(said) and len(re.findall(rb"\w", said)) > 1
+    """Whether it may stand for files: it has a suffix or a directory, and none of a sentence's signs.
+
+    It says more than a suffix: it begins with a directory, or one of its parts has two letters.
+    """
+    if _OF_PATTERN.fullmatch(pattern) is None or not looks_like_path(pattern.replace(b"*", b"")):
+        return False
+    parts = [part for part in pattern.split(b"/") if part.strip(b".")]
+    if len(parts) > 1 and b"*" not in parts[0]:
+        return True
+    said = [_WORD_LETTER.findall(part) for part in (*parts[:-1], _SUFFIX.sub(b"", parts[-1]))]
+    return max(map(len, said), default=0) > 1
 
 
 def lists(text: bytes) -> bool:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -33,6 +34,7 @@ from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
 from gproc.bundle.image import Image
 from gproc.bundle.meaning import Meant, Ran
+from gproc.bundle.mentioned import Mentioned, can_go, is_left_out
 from gproc.bundle.observed import Observed
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.manifest import DIRECTORIES_MAX, Digest, Manifest
@@ -85,8 +87,9 @@ def pack(
     shown = [extras.add(image, layout, item, surroundings.absolute) for item in extra]
     shown += [layout.add(path, "a word of the command") for path in meant.files]
     packing = _Packing(image, surroundings, layout, library_path, meant.files)
-    for path in (*shown, *extras.named_by(image, layout, surroundings, meant.files)):
+    for path in shown:
         packing.show(path)
+    packing.guess(extras.named_by(Mentioned(image, surroundings), meant.files))
     return packing.run(program, meant, with_package, seen)
 
 
@@ -118,6 +121,13 @@ class _Packing:
         status = self._image.lstat(real)
         is_directory = status is not None and stat.S_ISDIR(status.st_mode)
         self._code_dirs.add(real if is_directory else real.rpartition("/")[0])
+
+    def guess(self, reasons: Mapping[str, str]) -> dict[str, str]:
+        """Add files that a text may mean, as far as they can go.  reasons: by path.  Returns their real paths."""
+        found = {path: self._layout.add(path, why) for path, why in reasons.items() if can_go(self._image, path)}
+        for real in found.values():
+            self.show(real)
+        return found
 
     def run(self, program: str, meant: Meant, with_package: bool, seen: Observed) -> Packed:
         own, *others = meant.programs
@@ -179,13 +189,14 @@ class _Packing:
             path = self._found(ran.name) if "\0" not in ran.name else None
             key = path, ran.script, ran.code
             walk = self._image.walk(path) if path is not None and key not in self._run else None
-            if path is None or walk is None or walk.status.st_size > _RUN_BYTES_MAX or set_id.has(self._image, path):
+            if path is None or walk is None or walk.status.st_size > _RUN_BYTES_MAX or not can_go(self._image, path):
                 continue
             if len(self._run) == _RUN_MAX:
                 return
             self._run.add(key)
             try:
-                self._start(path, ran, by)
+                if not ran.script or self._image.is_readable(ran.script):
+                    self._start(path, ran, by)
             except (GprocError, OSError):  # this machine cannot run it either
                 continue
 
@@ -246,12 +257,10 @@ class _Packing:
         modules = self._add_home(home, f"library of {path}") if home is not None else []
         if home is None:
             said = literals.literals_of(self._image, program)
-            files = list(literals.files_in(self._image, self._surroundings, program, said))
-            files += extras.named_by(self._image, self._layout, self._surroundings, files)
-            for named in files:
-                self.show(self._layout.add(named, f"named by {path}"))
+            mentioned = Mentioned(self._image, self._surroundings, [os.path.dirname(program.real)])
+            files = self.guess(extras.of_program(mentioned, program, said))
             modules += filter(is_shared_object, files)
-            self._add_programs_among(files)
+            self._add_programs_among([*files])
             opened = literals.libraries_in(linker, program, said)
             modules += [self._add_code(named, f"opened by {path}") for named in opened]
             self._lent |= dict.fromkeys(locale_files.files_of(self._image, said.locales))
@@ -263,9 +272,10 @@ class _Packing:
         libc = next((each for each in closure if each.elf.soname == "libc.so.6"), None)
         if libc is not None:
             directory = os.path.dirname(self._image.parent(libc.path) or libc.path)
-            self._add_parts(directory)
-            if home is not None:
-                self._add_locale()
+            for part in glibc.parts(self._image, directory):  # if it is newer, the node's programs take theirs too
+                self._add_code(part, "part of glibc, valid only as a set")
+            if home is not None and self._image.is_directory(glibc.UTF8_LOCALE):
+                self._code_dirs.add(self._layout.add_tree(glibc.UTF8_LOCALE, "C.UTF-8, for an interpreter"))
             self._lent |= dict.fromkeys(locale_files.zone(self._surroundings))
             if glibc.is_localised(self._image, program):
                 self._lent |= dict.fromkeys(locale_files.files(self._image, self._surroundings))
@@ -280,11 +290,6 @@ class _Packing:
             closure = self._add_closure(linker, program, modules)
         self._lent |= dict.fromkeys(companions.lent_by(self._image, closure))
         self._add_run(run, runs.script or path)
-
-    def _add_parts(self, directory: str) -> None:
-        """Add all parts of a glibc: if it is newer than a node's, the node's programs take theirs from it too."""
-        for path in glibc.parts(self._image, directory):
-            self._add_code(path, "part of glibc, valid only as a set")
 
     def _add_closure(self, linker: Linker, program: Object, modules: Sequence[str]) -> list[Object]:
         """Add the closure of a program and of modules that it loads itself."""
@@ -315,18 +320,19 @@ class _Packing:
         self._lent |= dict.fromkeys(home.lent)
         roots = []
         for tree in home.trees:
-            roots.append(self._layout.add_tree(tree.path, reason, tree.omits) + "/")
+            omit = partial(is_left_out, self._image, tree.omits)
+            roots.append(self._layout.add_tree(tree.path, reason, omit) + "/")
             self._code_dirs.add(roots[-1].rstrip("/"))
             self._add_links_of(tree.path)
-        for path in home.beside:
-            self.show(beside := self._layout.add(path, f"named by the script ({reason})"))
-            (self._yielding if path in home.yielding else self._own).add(beside)
-            self._fixed.update([beside] if path in home.whole else [])
+        beside = self.guess(dict.fromkeys(home.beside, f"named by the script ({reason})"))
+        for path, found in beside.items():
+            (self._yielding if path in home.yielding else self._own).add(found)
+            self._fixed.update([found] if path in home.whole else [])
         self._fixed.update(real)
         self._fixed.update(root.rstrip("/") for root in roots)
         mine = [path for path in self._layout.paths() if path.startswith(tuple(roots) or ("//",))]
-        self._add_programs_among([*mine, *home.beside])
-        return sorted(path for path in (*mine, *real, *home.beside) if is_shared_object(path))
+        self._add_programs_among([*mine, *beside])
+        return sorted(path for path in (*mine, *real, *beside) if is_shared_object(path))
 
     def _add_programs_among(self, paths: Sequence[str]) -> None:
         """Add the closures of programs that lie in an interpreter's library."""
@@ -339,11 +345,6 @@ class _Packing:
                 linker = self._linker(parsed)
                 program = linker.program(path, path, parsed)
                 self._take(linker, program, linker.closure(program, [program]), [])
-
-    def _add_locale(self) -> None:
-        """Add the one locale that an interpreter can rely on for text that is not ASCII."""
-        if self._image.is_directory(glibc.UTF8_LOCALE):
-            self._code_dirs.add(self._layout.add_tree(glibc.UTF8_LOCALE, "C.UTF-8, for an interpreter"))
 
     def _add_objects_among(self, paths: Iterable[str], program: tuple[str, elf.Elf]) -> None:
         """Add the closures of the ELF files that `-f` added: plug-ins, and programs that this one starts.

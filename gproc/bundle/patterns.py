@@ -6,18 +6,23 @@ import fnmatch
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
 from gproc.bundle.image import Image
+from gproc.content.paths import within
 
 FILES_MAX: Final = 1000
 _DIRECTORIES_MAX: Final = 200
 """Directories that one pattern is looked for in."""
 
+LOOKED_AT_MAX: Final = 5000
+"""Names that match a part of one pattern, whatever they are."""
+
 _SMALL_FILES: Final = 300
 _SMALL_BYTES: Final = 20 << 20
+_LISTED_BYTES: Final = 100 << 20
 """A directory with more is asked for by -f, unless the text lists what is in it."""
 
 _UNUSUAL: Final = frozenset("\\^$()+|{}")
@@ -27,16 +32,17 @@ _WORD: Final = re.compile(r"\w")
 def matching(image: Image, pattern: str, own: tuple[str, ...]) -> Iterator[tuple[str, int]]:
     """The files, with their sizes; none that is hidden.
 
-    own: the working directory and the home, of which a pattern must say more than that it means all files there.
+    own: the working directory, the home, and where the text lies: there a pattern must say more than that it means all
+    files, or all of a suffix in any directory.
     """
     parts = pattern.split("/")
     first = next((index for index, part in enumerate(parts) if is_pattern(part)), len(parts))
     fixed, rest = "/".join(parts[:first]), parts[first:]
     unusual = _UNUSUAL.intersection("".join(rest))
-    if not rest or unusual or fixed.count("/") < 2 or (fixed in own and not _WORD.search("".join(rest))):
+    if not rest or unusual or fixed.count("/") < 2 or (fixed in own and not _says_something(rest)):
         return
     todo = [(fixed, rest)]
-    listed = found = 0
+    listed = found = looked_at = 0
     while todo and listed < _DIRECTORIES_MAX:
         directory, (part, *more) = todo.pop()
         walk = image.glance(directory)
@@ -46,7 +52,12 @@ def matching(image: Image, pattern: str, own: tuple[str, ...]) -> Iterator[tuple
         if part == "**":
             todo.append((directory, more or ["*"]))
         for name in names_of(image, walk.real):
-            each = image.glance(f"{directory}/{name}") if _matches(name, part) else None
+            if not _matches(name, part):
+                continue
+            looked_at += 1
+            if looked_at > LOOKED_AT_MAX:
+                return
+            each = image.glance(f"{directory}/{name}")
             if each is None:
                 continue
             if stat.S_ISDIR(each.status.st_mode) and (more or part == "**"):
@@ -58,30 +69,62 @@ def matching(image: Image, pattern: str, own: tuple[str, ...]) -> Iterator[tuple
                 yield f"{directory}/{name}", each.status.st_size
 
 
-def whole(image: Image, directory: str, home: str) -> list[tuple[str, int]]:
-    """The files in a directory and below it, with their sizes; none if it is no small one, or lies in the home itself.
+def whole(image: Image, directory: str, home: str, lists: bool) -> list[tuple[str, int]]:
+    """The files in a directory and below it, with their sizes: all or none.  No link that leads out of it is followed.
 
-    What lies there is the user's own: a word such as Mail names nothing there.
+    lists: whether the text lists directories, so that a larger one counts too.
     """
-    if os.path.dirname(directory) == home.rstrip("/") or _has_many(image.host(directory)):
+    files_max, bytes_max = (FILES_MAX, _LISTED_BYTES) if lists else (_SMALL_FILES, _SMALL_BYTES)
+    top = image.glance(directory)
+    if top is None or not stat.S_ISDIR(top.status.st_mode) or is_of_home(image, directory, home):
         return []
     found: list[tuple[str, int]] = []
-    left_bytes = _SMALL_BYTES
-    for path, size in matching(image, f"{directory}/**/*", ()):
-        left_bytes -= size
-        if left_bytes < 0 or len(found) == _SMALL_FILES:
+    left_bytes = bytes_max
+    left_names = 2 * files_max
+    todo = [(directory, top.real)]
+    while todo:
+        here, real = todo.pop()
+        if _has_many(image.host(real), files_max):
             return []
-        found.append((path, size))
+        for name in names_of(image, here):
+            left_names -= 1
+            each = image.glance(f"{here}/{name}") if name[0] != "." else None
+            if each is None or not within(each.real, top.real):
+                continue
+            if stat.S_ISDIR(each.status.st_mode) and not within(real, each.real):  # a link may lead back
+                todo.append((f"{here}/{name}", each.real))
+            elif stat.S_ISREG(each.status.st_mode):
+                left_bytes -= each.status.st_size
+                found.append((f"{here}/{name}", each.status.st_size))
+        if left_bytes < 0 or left_names < 0 or len(found) > files_max:
+            return []
     return found
 
 
-def _has_many(directory: str) -> bool:
+def is_of_home(image: Image, directory: str, home: str) -> bool:
+    """Whether a directory lies in the home itself, or holds it.
+
+    What lies there is the user's own: a word such as Mail, or Documents, names nothing there.
+    """
+    walks = image.glance(directory), image.glance(home) if home else None
+    places = {directory, *(walk.real for walk in walks[:1] if walk is not None)}
+    homes = {home.rstrip("/"), *(walk.real for walk in walks[1:] if walk is not None)} - {""}
+    return any(os.path.dirname(place) == each or within(each, place) for place in places for each in homes)
+
+
+def _has_many(directory: str, files_max: int) -> bool:
     """Seen without a record, which would hold all of them."""
     try:
         with os.scandir(directory) as entries:
-            return sum(1 for _ in islice(entries, _SMALL_FILES + 1)) > _SMALL_FILES
-    except OSError:
-        return True
+            return sum(1 for _ in islice(entries, files_max + 1)) > files_max
+    except OSError:  # the caller may not read it, and neither may the program
+        return False
+
+
+def _says_something(parts: Sequence[str]) -> bool:
+    if len(parts) == 1:
+        return _WORD.search(parts[0]) is not None
+    return any(len(_WORD.findall(part)) > 1 for part in (*parts[:-1], os.path.splitext(parts[-1])[0]))
 
 
 def _matches(name: str, part: str) -> bool:
