@@ -124,3 +124,42 @@ def test_a_directory_with_a_secret_link_is_packed_without_it(packed: Pack, tmp_p
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "home"), "MY_CFG": "configs"}
     bundle = packed("true", environ, command=("true",), cwd=str(tmp_path / "home/work"))
     assert sent(bundle, tmp_path / "home") == {"work/configs/a"}
+
+
+def programs_of(bundle: Bundle) -> set[str]:
+    return {os.path.basename(os.fsdecode(file.path)) for file in bundle.manifest.files() if file.mode & 0o111}
+
+
+def test_the_names_of_programs_in_messages_brought_them(packed: Pack, compiled: Compile, tmp_path: Path) -> None:
+    """`puts("gcc"); puts("java")` of a program that calls system(3): 231 MiB."""
+    made(tmp_path, {"jdk/bin/java": "", "jdk/lib/modules": ""})
+    shutil.copy("/bin/true", tmp_path / "jdk/bin/java")
+    os.truncate(tmp_path / "jdk/lib/modules", 31 << 20)
+    environ = {"PATH": f"{tmp_path}/jdk/bin:/usr/bin:/bin"}
+    names = 'puts("java"); puts("cksum"); puts("sort is not here. Install it."); puts("join e.g. 1.5 of %s tables");'
+    runs = 'return system(argv[1]) || system("tac -r in.txt") || system("nl %s") || system("cut -c 1; fold -w 4");'
+    head = "#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n"
+    compiled("m", f"{head}int main(int n, char **argv) {{ {names} {runs} }}")
+    found = programs_of(packed("./m", environ))
+    assert {"tac", "nl", "fold"} <= found
+    assert not {"java", "cksum", "sort", "join"} & found
+    compiled("x", f'{head}int main(int n, char **argv) {{ {names} return execvp("tac", argv); }}')
+    found = programs_of(packed("./x", environ))
+    assert {"tac", "cksum"} <= found
+    assert not {"java", "sort", "join"} & found, "java is too large with its library"
+    os.truncate(tmp_path / "jdk/lib/modules", 1 << 20)
+    assert "java" in programs_of(packed("./x", environ))
+
+
+def test_an_interpreter_that_is_given_a_script_goes_along_whatever_its_size_is(
+    packed: Pack, compiled: Compile, tmp_path: Path
+) -> None:
+    made(tmp_path, {"bin/gawk": "", "sub/s.awk": ""})
+    shutil.copy("/bin/true", tmp_path / "bin/gawk")
+    os.truncate(tmp_path / "bin/gawk", 31 << 20)
+    environ = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    main = "#include <stdlib.h>\nint main(void) { return system("
+    compiled("m", f'{main}"gawk -f sub/s.awk"); }}')
+    assert "bin/gawk" in sent(packed("./m", environ), tmp_path)
+    compiled("n", f'{main}"gawk -v x.y"); }}')
+    assert "bin/gawk" not in sent(packed("./n", environ), tmp_path)
