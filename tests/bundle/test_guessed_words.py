@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from gproc.bundle import words
+from gproc.bundle.executed import calls_in, commands_in
+from gproc.bundle.named import names_in
 from gproc.packager import Bundle
 from tests.bundle.test_named import made, sent
 
@@ -163,3 +165,39 @@ def test_an_interpreter_that_is_given_a_script_goes_along_whatever_its_size_is(
     assert "bin/gawk" in sent(packed("./m", environ), tmp_path)
     compiled("n", f'{main}"gawk -v x.y"); }}')
     assert "bin/gawk" not in sent(packed("./n", environ), tmp_path)
+
+
+def test_the_search_path_of_one_script_found_the_programs_of_another(
+    packed: Pack, compiled: Compile, tmp_path: Path
+) -> None:
+    """What a script puts into PATH is for what it runs, as that runs others, and for no program packed later."""
+    compiled("tools/mine", "int main(void) { return 0; }")
+    compiled("more/yours", "int main(void) { return 0; }")
+    tells = f"export PATH={tmp_path}/tools:$PATH\n"
+    scripts = {"all.sh": "sh first.sh; sh second.sh\n", "first.sh": f"{tells}sh inner.sh\n", "inner.sh": "mine\n"}
+    scripts |= {"second.sh": f"mine; PATH={tmp_path}/more; sh third.sh\n", "third.sh": "yours\n"}
+    work = tmp_path / "work"
+    made(work, scripts)
+    found = sent(packed("sh", command=("sh", "all.sh"), cwd=str(work)), tmp_path)
+    assert {"tools/mine", "more/yours", "work/inner.sh"} <= found
+    (work / "first.sh").write_text(tells)
+    for command in (("sh", "all.sh"), ("sh", "-c", "sh first.sh; sh second.sh")):
+        found = sent(packed("sh", command=command, cwd=str(work)), tmp_path)
+        assert found & {"tools/mine", "more/yours"} == {"more/yours"}
+    (work / "second.sh").write_text(". ./first.sh; mine\n")
+    assert "tools/mine" in sent(packed("sh", command=("sh", "second.sh"), cwd=str(work)), tmp_path)
+
+
+def test_blanks_in_a_script_took_a_second_each_64_kib() -> None:
+    """With this many, what takes the square of their number never ends."""
+    blanks = " " * 1_000_000
+    assert commands_in(f"for a in{blanks}\n") is not None
+    assert commands_in(f"for py in {blanks} x y\n$py z\n") is not None
+    assert ["y", "z"] in commands_in("for py in  x y\n$py z\n")
+    call = f"run{' ' * 120}"
+    assert calls_in(call * 8000, "python") == []
+    assert ["jq", "."] in calls_in("run (\n  [ 'jq', '.' ])", "python")
+    assert ["jq"] in calls_in("system( ('jq'))", "perl")
+    pair = f'"a"+{" " * 77}'.encode()
+    assert names_in(pair * 2000, "python")
+    assert "d/c*.x" in names_in(b'"d/c" +\n  str(i)\n  + ".x"', "python")
