@@ -36,7 +36,7 @@ _WORD: Final = r"[\w./+-]{1,200}"
 _SET: Final = re.compile(
     rf"^[ \t]*(?:(?:export|readonly|local)[ \t]+)?([A-Za-z_]\w*)=([\"']?)({_WORD})\2[ \t]*(?:;|$)", re.MULTILINE
 )
-_LOOP: Final = re.compile(r"\bfor[ \t]+(\w{1,60})[ \t]+in[ \t]+([\w./+ \t-]{1,500})(?=;|\n|$)")
+_LOOP: Final = re.compile(r"\bfor[ \t]+(\w{1,60})[ \t]+in[ \t]+([\w./+-][\w./+ \t-]{0,499})(?=;|\n|$)")
 _LOOP_MAX: Final = 20
 _RUNS_VALUE: Final = re.compile(
     r"(?:^|[;&|({`]|\b(?:then|do|if|exec|type|hash|which|command[ \t]+-v))[ \t]*\"?\$(?:(\w{1,60})|\{(\w{1,60})\})"
@@ -100,7 +100,7 @@ _CALL: Final = re.compile(
     r"""\b(?:run|call|check_call|check_output|Popen|popen\d?|getoutput|getstatusoutput|system2?|exec\w{0,3}|execSync
     |execFile|execFileSync|spawn\w{0,6}|fork|create_subprocess_(?:exec|shell)|shell_exec|passthru|proc_open|execute
     |capture2e?|capture3|pipeline\w*|which|pipe)\b
-    \s{0,40} \(? \s{0,40} [\[(]? \s{0,40} [fr]?(["'])(?P<first>.{1,1000}?)\1
+    \s{0,40} (?:\(\s{0,40})? (?:[\[(]\s{0,40})? [fr]?(["'])(?P<first>.{1,1000}?)\1
     (?P<more>(?:\s*,\s*[fr]?(?:"[^"\n]*"|'[^'\n]*'))*)""",
     re.VERBOSE,
 )

@@ -124,7 +124,8 @@ class _Told:
         files = dict.fromkeys((*home.beside, *(path for each in named for path in each.files)))
         fixed = {*home.beside, *(path for each in named for path in each.files if path not in each.yielding)}
         yielding = frozenset[str]().union(*(each.yielding for each in named)) - fixed
-        texts = [(os.path.dirname(path), self._text(path)) for path in (*self._scripts, *home.texts, *self.files)]
+        paths = (*self._scripts, *home.texts, *self.files)
+        texts = [(os.path.dirname(path), self._text(path)) for path in paths]
         if self._ran.code:
             texts.append((self._surroundings.absolute(""), os.fsencode(self._ran.code)))
         trees, programs = home.trees, home.programs
@@ -144,6 +145,10 @@ class _Told:
         runs_itself = language == "node" and any(_FORKS.search(text) for _, text in texts)
         programs += tuple(dict.fromkeys(ran_by(image, self._surroundings, words) for words in self._commands(texts)))
         programs += tuple(Ran(path) for path in files if _leads_to_program(image, path))
+        # A script that it runs as a process of its own changes no variable for it.
+        apart = {self._surroundings.absolute(os.path.normpath(each.name)) for each in programs if "/" in each.name}
+        apart |= {each.script for each in programs} - set(self._scripts)
+        read = [text for path, text in zip(paths, texts, strict=False) if path not in apart] + texts[len(paths) :]
         localised = [text for _, text in texts if b"locale" in text or b"LC_" in text]
         locales = dict.fromkeys(name for text in localised for name in locale_files.named_in(text))
         lent = (*home.lent, *locale_files.files_of(image, locales))
@@ -152,7 +157,7 @@ class _Told:
         itself = (self._program,) if runs_itself else ()
         return msgspec.structs.replace(
             home, trees=trees, files=(*home.files, *itself), beside=tuple(files), yielding=yielding, programs=programs,
-            lent=tuple(dict.fromkeys(lent)), told=tuple(dict.fromkeys(self._told(texts))), whole=whole,
+            lent=tuple(dict.fromkeys(lent)), told=tuple(dict.fromkeys(self._told(read))), whole=whole,
         )  # fmt: skip
 
     def _told(self, texts: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, str]]:

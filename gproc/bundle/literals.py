@@ -12,7 +12,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from gproc.bundle import elf, locale_files, named, near, patterns, prefixes, which
+from gproc.bundle import elf, locale_files, named, near, patterns, prefixes
+from gproc.bundle.affordable import affordable
 from gproc.bundle.beside import is_of_distribution
 from gproc.bundle.closure import Linker, Object
 from gproc.bundle.image import Image
@@ -47,12 +48,19 @@ _RUNS: Final = frozenset({
     b"system", b"popen", b"execl", b"execlp", b"execle", b"execv", b"execvp", b"execvpe", b"execve", b"posix_spawn",
     b"posix_spawnp", b"_gfortran_system", b"_gfortran_system_sub", b"_gfortran_execute_command_line_i4",
 })  # fmt: skip
+_SEARCHES: Final = frozenset({b"execlp", b"execvp", b"execvpe", b"posix_spawnp"})
+"""Those that are given a program's bare name; system(3) and popen(3) are given a line."""
 
 _LINE: Final = re.compile(rb"(?<=\0)[A-Za-z_./][\w./+-]{0,100}(?: [^\0\n]{0,400})?(?=\0)")
 _PROGRAM: Final = re.compile(r"[\w./+-]{2,100}")
 _IS_FILE: Final = re.compile(r"[\w./+@-]{2,200}")
-_ARGUMENT: Final = re.compile(r"-{1,2}\w|[<>|]|.*[./%]")
-"""What tells a command from a sentence that begins with a program's name: an option, a redirection, a path."""
+_ARGUMENT: Final = re.compile(
+    r"-{1,2}\w|[<>|]|\.{0,2}/\w|(?!e\.g|i\.e|and/or|[\d.]+\Z).{0,200}?\w[./]\w|[\w./-]{1,200}%s|%s[\w./-]"
+)
+"""What tells a command from a sentence that begins with a program's name: an option, a redirection, a path.
+
+A full stop behind a word ends a sentence.
+"""
 
 _UNENDED: Final = (
     b"_gfortran_", b"libstd-", b"rust_begin_unwind", b"rust_panic", b"/rustc/", b"go.buildid", b"Go build",
@@ -91,7 +99,9 @@ def literals_of(image: Image, program: Object) -> Literals:
     searched = f"{program.rpath or ''}{program.runpath or ''}"
     lines: set[bytes] = set()
     if is_static or elf.mentions(host, program.elf, _RUNS):
+        bare = elf.mentions(host, program.elf, _SEARCHES)
         lines = {line for line in _LINE.findall(text) if not is_static or b" -" in line}
+        lines = {line for line in lines if bare or b" " in line or b"/" in line}
     return Literals(
         names=sorted(set(_NAME.findall(text)))[:_NAMES_MAX],
         opens=opens,
@@ -157,17 +167,20 @@ def _directory(mentioned: Mentioned, path: str, own: str, lists: bool) -> Iterat
 
 def programs_in(image: Image, surroundings: Surroundings, literals: Literals) -> Iterator[Ran]:
     """The programs that a program may run, each with the script that it gives to an interpreter."""
-    directories = (surroundings.variable("PATH") or which.DEFAULT_PATH).split(":")
-    for line in literals.lines:
-        for words in prefixes.in_shell_line(line) if " " in line else [[line]]:
-            is_command = len(words) == 1 or any(map(_ARGUMENT.match, words[1:]))
-            if is_command and _PROGRAM.fullmatch(words[0]) and _is_on(image, directories, words[0]):
-                yield ran_by(image, surroundings, words)
+    return affordable(image, surroundings, (ran_by(image, surroundings, words) for words in _commands(literals.lines)))
 
 
-def _is_on(image: Image, directories: Sequence[str], name: str) -> bool:
-    """A quick look, of which no record is kept: most strings are no programs."""
-    return "/" in name or any(os.access(image.host(f"{each}/{name}"), os.X_OK) for each in directories if each)
+def _commands(lines: Sequence[str]) -> Iterator[list[str]]:
+    for line in lines:
+        commands = list(prefixes.in_shell_line(line)) if " " in line else [[line]]
+        is_said = " " not in line or any(map(_is_command, commands))
+        for words in commands:
+            if is_said and (len(words) == 1 or _is_command(words)) and _PROGRAM.fullmatch(words[0]):
+                yield words
+
+
+def _is_command(words: Sequence[str]) -> bool:
+    return len(words) > 1 and (words[-1] == "%s" or any(map(_ARGUMENT.match, words[1:])))
 
 
 def libraries_in(linker: Linker, program: Object, literals: Literals) -> Iterator[str]:

@@ -74,7 +74,7 @@ _PLACEHOLDER: Final = re.compile(
 )
 """What printf(3), Python, Perl, PHP, Ruby, JavaScript and a shell put a value for."""
 
-_PLUS: Final = re.compile(rb"\s*(?:\+|\.\.?|,|<>|~)\s*[^\"'`\n]{1,60}?\s*(?:\+|\.\.?|,|<>|~)\s*")
+_PLUS: Final = re.compile(rb"\s*(?:\+|\.\.?|,|<>|~)\s*(?=\S)[^\"'`\n]{1,60}?(?:\n\s*)?(?:\+|\.\.?|,|<>|~)\s*")
 """What stands between two strings that are put together around a value: `"part" + str(i) + ".csv"`."""
 
 _WORD_LETTER: Final = re.compile(rb"\w")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -136,7 +137,8 @@ class _Packing:
         started = self._start(program, own, program)
         run = [(path, other) for other in others if (path := self._found(other.name)) is not None]
         for path, other in run:
-            self._start(path, other, program)
+            with self._surroundings.of_child():
+                self._start(path, other, program)
         if with_package:
             self._add_package(program, started, [path for path, _ in run] + [path for path, _, _ in self._run if path])
         self._add_seen(program, started, seen)
@@ -194,11 +196,10 @@ class _Packing:
             if len(self._run) == _RUN_MAX:
                 return
             self._run.add(key)
-            try:
-                if not ran.script or self._image.is_readable(ran.script):
-                    self._start(path, ran, by)
-            except (GprocError, OSError):  # this machine cannot run it either
+            if ran.script and not self._image.is_readable(ran.script):
                 continue
+            with self._surroundings.of_child(), suppress(GprocError, OSError):  # this machine cannot run it either
+                self._start(path, ran, by)
 
     def _add_package(self, program: str, started: starting.Started, others: Sequence[str]) -> None:
         """Add what the program's package installs and depends on, and the libraries of the programs in it.

@@ -6,7 +6,8 @@ The record goes into the cache: a bundle stays valid if a variable changes that 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from gproc.errors import GprocError
 
@@ -37,6 +38,16 @@ class Surroundings:
         """A script that is packed puts directories in front of search paths, each by its variable, and runs others."""
         for name, directory in told:
             self._told.setdefault(name, {})[directory] = None
+
+    @contextmanager
+    def of_child(self) -> Iterator[None]:
+        """What is told meanwhile is for one program and those that it runs, as with a process's environment."""
+        before = self._told
+        self._told = {name: dict(directories) for name, directories in before.items()}
+        try:
+            yield
+        finally:
+            self._told = before
 
     def absolute(self, path: str) -> str:
         """The absolute path; a relative one begins at the working directory, which "" names."""

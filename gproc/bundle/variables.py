@@ -18,6 +18,12 @@ _NO_DIRECTORIES: Final = frozenset({
     "JAVA_HOME", "PATH", "MANPATH", "GOPATH", "CARGO_HOME", "RUSTUP_HOME",
 })  # fmt: skip
 """About the session, or read by rules of their own."""
+_OF_PLACES: Final = re.compile(
+    r"(?:DIR|DIRS|DIRECTORY|FOLDER|DATA|DATASET|DATABASE|DB|PATH|HOME|ROOT|BASE|PREFIX|CONFIGS?|CONF|CFG|SETTINGS|FILES?"
+    r"|INPUTS?|INCLUDE|LIB|SRC|ASSETS|RESOURCES|MODELS?|TEMPLATES|SHARE|STATIC|FIXTURES|PLUGINS)\Z",
+    re.IGNORECASE,
+)
+"""How variables of directories end.  In MODE=test and SLURM_JOB_NAME=run the value only happens to be one too."""
 _NO_FILES: Final = ("PWD", "OLDPWD", "HOME", "_", "XAUTHORITY", "ICEAUTHORITY", "HISTFILE", "MAIL", "BASH_ENV", "ENV")
 
 
@@ -39,12 +45,14 @@ def files_named(environ: Mapping[str, str], cwd: str) -> list[str]:
 
 
 def directories_named(environ: Mapping[str, str], cwd: str) -> list[str]:
-    """Those below the working directory, as `MY_DATA=data` says it."""
+    """Those below the working directory, as `MY_DATA=data` says it, or `X=data/in`."""
     top = f"{cwd.rstrip('/')}/"
     found = []
     for name, value in environ.items():
         is_name = 1 < len(value) < _VALUE_MAX and (value[0] != "/" or value.startswith(top)) and not value.isdigit()
         if not is_name or name in _NO_DIRECTORIES or name.startswith(("LD_", "GPROC_", "LC_", "XDG_")):
+            continue
+        if "/" not in value and not _OF_PLACES.search(name):
             continue
         relative = value.removeprefix(top)
         if _RELATIVE.fullmatch(relative) and os.path.isdir(top + relative):

@@ -17,6 +17,7 @@ from itertools import islice, pairwise
 from typing import Final
 
 from gproc.bundle import defaults, prefixes, search_paths, told
+from gproc.bundle.guessed import ENTRIES_MAX, Guesses
 from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.variables import directories_named, files_named
 from gproc.bundle.zones import zone_file
@@ -39,8 +40,8 @@ _NODES: Final = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/run"
 _AFTER_EQUALS: Final = re.compile(r"(?:--?)?[A-Za-z0-9][\w.-]*=(.+)", re.DOTALL)
 _PREFIX: Final = re.compile(r"[\w+-][\w.+-]*")
 _BESIDE_MAX: Final = 100
-_ENTRIES_MAX: Final = 5000
-"""The limit of a directory that is searched for files that begin with a word."""
+_CLASS_ENTRIES_MAX: Final = 50_000
+"""`java -cp .` is said in the middle of anything."""
 
 _CLEARS: Final = frozenset({"-i", "-", "--ignore-environment"})
 _NUMBERED: Final = re.compile(r"%(0?\d?d)")
@@ -63,13 +64,14 @@ class _Reader:
         self._environ = environ
         self._nodes_programs = nodes_programs
         self._home = environ.get("HOME", "").rstrip("/")
+        self._guesses = Guesses((cwd, self._home))
         self._programs: dict[Ran, None] = {}
         self._files: dict[str, None] = {}
         self._yielding: dict[str, None] = {}
         self._left: dict[str, None] = {}
         self._whole: dict[str, None] = {}
         self._left_bytes = FILE_BYTES_MAX
-        self._beside: dict[str, list[tuple[str, int]]] = {}
+        self._beside: dict[str, list[str]] = {}
 
     def read(self, command: Sequence[str]) -> Meant:
         self._command(list(command), 0)
@@ -79,7 +81,8 @@ class _Reader:
                     self._word(path)
         whole = dict(self._whole)
         for path in files_named(self._environ, self._cwd):
-            self._word(path)
+            if self._guesses.size(path) is not None:
+                self._word(path)
         self._whole = whole  # a plain node says in the variable where the file is
         for path in directories_named(self._environ, self._cwd):
             self._directory(path, path, _OF_VARIABLE_MAX)
@@ -136,7 +139,7 @@ class _Reader:
         return next(filter(os.path.isfile, map(self._absolute, prefixes.makefiles(words, language))), "")
 
     def _word(self, word: str) -> None:
-        for candidate in _candidates(word):
+        for candidate, is_exact in _candidates(word):
             path = self._absolute(candidate)
             try:
                 status = os.stat(path)
@@ -150,6 +153,8 @@ class _Reader:
                 if callers and candidate not in (".", "..", "/"):
                     self._left[candidate] = None
             elif stat.S_ISREG(status.st_mode) and path not in self._files and path not in self._yielding:
+                if not is_exact and self._guesses.size(path) is None:
+                    continue
                 self._take(path, candidate, status.st_size, callers)
                 self._beginning_with(path, candidate)
 
@@ -159,32 +164,43 @@ class _Reader:
         if (word.startswith("/") and not self._is_callers(path)) or len(_NUMBERED.findall(name)) != 1:
             return
         before, _, after = _NUMBERED.split(name)
-        for each, size in _sizes(directory):
+        for each in _names(directory):
             number = each.removeprefix(before).removesuffix(after)
             if each == f"{before}{number}{after}" and number.isdigit():
-                self._take(f"{directory}/{each}", word, size, True)
+                self._guess(f"{directory}/{each}", word)
 
     def _text(self, text: str) -> None:
         """A word with blanks may be a command of the program's own: `sqlite3 x.db ".read x.sql"`."""
         for word in dict.fromkeys(_PART.findall(text)[:_PARTS_MAX]):
-            if ("." in word or "/" in word) and not word.startswith("/") and os.path.isfile(self._absolute(word)):
+            is_relative = ("." in word or "/" in word) and not word.startswith("/")
+            if is_relative and self._guesses.size(self._absolute(word)) is not None:
                 self._word(word)
 
     def _directory(self, path: str, word: str, most: int = FILES_MAX) -> None:
-        """What an option names as a directory to look in, `-I include`, is taken with its files."""
-        if not self._is_callers(path) or within(self._cwd, path) or within(self._home or "/", path):
+        """What an option names as a directory to look in, `-I include`, is taken with its files: all, or none."""
+        real = os.path.realpath(path)
+        own = (self._cwd, self._home or "/")
+        holds_own = any(within(each, path) or within(os.path.realpath(each), real) for each in own)
+        if holds_own or not self._is_callers(path):
             return
-        count = 0
-        for top, directories, names in os.walk(path):
-            directories[:] = [each for each in directories if not each.startswith(".")]
-            for name in names:
-                count += 1
-                if count > most:
-                    return
-                each = os.path.join(top, name)
-                if os.path.isfile(each) and each not in self._files:
-                    self._take(each, word, os.stat(each).st_size, True)
-        self._left.pop(word, None)
+        found = self._guesses.below(path, most)
+        if found is None or not self._take_all(found, word):
+            self._left[word] = None
+        elif found:
+            self._left.pop(word, None)
+
+    def _take_all(self, found: Sequence[tuple[str, int]], word: str) -> bool:
+        fresh = [(path, size) for path, size in found if path not in self._files and path not in self._yielding]
+        count = len(self._files) + len(self._yielding) + len(fresh)
+        if count > FILES_MAX or sum(size for _, size in fresh) > self._left_bytes:
+            return False
+        for path, size in fresh:
+            self._take(path, word, size, True)
+        return True
+
+    def _guess(self, path: str, word: str) -> None:
+        if path not in self._files and (size := self._guesses.size(path)) is not None:
+            self._take(path, word, size, True)
 
     def _beginning_with(self, path: str, word: str) -> None:
         """Files such as an index or a header beside the one that is named: `r.fa` and `r.fa.bwt`; or `-x genome`."""
@@ -192,12 +208,11 @@ class _Reader:
         if not _PREFIX.fullmatch(name) or (word.startswith("/") and not self._is_callers(path)):
             return
         if directory not in self._beside:
-            self._beside[directory] = _sizes(directory)
+            self._beside[directory] = _names(directory)
         with_dot = f"{name}."
-        found = [each for each in self._beside[directory] if each[0].startswith(with_dot)]
-        for each, size in found if len(found) <= _BESIDE_MAX else ():
-            if f"{directory}/{each}" not in self._files:
-                self._take(f"{directory}/{each}", word, size, True)
+        found = [each for each in self._beside[directory] if each.startswith(with_dot)]
+        for each in found if len(found) <= _BESIDE_MAX else ():
+            self._guess(f"{directory}/{each}", word)
 
     def _take(self, path: str, word: str, size: int, callers: bool) -> None:
         if not callers and (any(within(path, each) for each in _NODES) or not os.access(path, os.R_OK)):
@@ -218,48 +233,40 @@ class _Reader:
         for option, value in pairwise(words):
             if option in _CLASS_PATHS:
                 for element in value.split(":"):
-                    for path in _classes(self._absolute(element.removesuffix("/*") or ".")):
-                        self._take(path, element, os.stat(path).st_size, True)
+                    self._classes(self._absolute(element.removesuffix("/*") or "."), element)
+
+    def _classes(self, path: str, element: str) -> None:
+        if os.path.isfile(path):
+            self._take(path, element, os.stat(path).st_size, True)
+            return
+        found = self._guesses.below(path, FILES_MAX, _CLASS, _CLASS_ENTRIES_MAX)
+        if found is None or not self._take_all(found, element):
+            self._left[element] = None
 
 
-def _candidates(word: str) -> Iterator[str]:
-    """What of a word may be a file: all of it, what follows `=`, `@`, `-X` or `file://`, and the parts of a list."""
+def _candidates(word: str) -> Iterator[tuple[str, bool]]:
+    """What of a word may be a file, and whether it says so: all of it, what follows `=`, `@` or `file://`; or, as a
+    guess, what follows `-X`, and the parts of a list."""
     if not word or "\0" in word or len(word) > PATH_BYTES_MAX:
         return
-    yield word
+    yield word, True
     if word.startswith(("file://", "@")):
         word = word[7:] if word[0] == "f" else word[1:]
-        yield word
+        yield word, True
     elif (match := _AFTER_EQUALS.fullmatch(word)) is not None:
         word = match[1]
-        yield word
+        yield word, True
     elif _IN_ONE_WORD.fullmatch(word) is not None:
-        yield word[2:]
+        yield word[2:], False
     if "," in word or ":" in word:
-        yield from filter(None, _OF_LIST.split(word)[:FILES_MAX])
+        yield from ((part, False) for part in _OF_LIST.split(word)[:FILES_MAX] if part)
 
 
-def _sizes(directory: str) -> list[tuple[str, int]]:
-    """The files in a directory, with their sizes; none of one with more than `_ENTRIES_MAX`."""
+def _names(directory: str) -> list[str]:
+    """The names in a directory that are not hidden; none of one with very many."""
     try:
         with os.scandir(directory or "/") as entries:
-            found = list(islice(entries, _ENTRIES_MAX + 1))
-            return [] if len(found) > _ENTRIES_MAX else [
-                (each.name, each.stat().st_size) for each in found if each.is_file() and not each.name.startswith(".")
-            ]
+            found = [each.name for each in islice(entries, ENTRIES_MAX + 1)]
     except OSError:
         return []
-
-
-def _classes(path: str) -> Iterator[str]:
-    if os.path.isfile(path):
-        yield path
-        return
-    count = 0
-    for top, _directories, names in os.walk(path):
-        for name in names:
-            if _CLASS.search(name):
-                count += 1
-                if count > FILES_MAX:
-                    return
-                yield os.path.join(top, name)
+    return [] if len(found) > ENTRIES_MAX else sorted(name for name in found if not name.startswith("."))
