@@ -9,6 +9,7 @@ must not speak for this one.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,11 @@ _STATUS_BYTES_MAX: Final = 400
 _LAST_WORD_US: Final = 500_000
 """Microseconds for which the message of our end waits for room in the queue of a busy manager."""
 _VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+
+
+def end_undisturbed() -> None:
+    """Hear no further signal to end: while an event loop is closed, Python would write a traceback for one."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 class ServiceManager:

@@ -20,7 +20,7 @@ from gproc.link.shares import warn_if_few
 from gproc.locales import Options, Role, check_address, load
 from gproc.master import Master
 from gproc.policy.warden import Warden
-from gproc.readiness import ServiceManager
+from gproc.readiness import ServiceManager, end_undisturbed
 from gproc.records.place import open_state, state_base
 from gproc.records.session import MasterSession
 from gproc.records.spooling import Spools
@@ -134,6 +134,7 @@ async def _serve(
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+    end_undisturbed()
 
 
 def _listen(master: Master, host: str, port: int) -> None:

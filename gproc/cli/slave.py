@@ -12,7 +12,7 @@ from gproc.cli.options import SlaveOptions
 from gproc.descriptors import allow_all
 from gproc.errors import GprocError
 from gproc.launch.launcher import Launcher
-from gproc.readiness import ServiceManager
+from gproc.readiness import ServiceManager, end_undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,6 +142,7 @@ def serve(
         await slave.run()
         await slave.heard_out()
         telling.cancel()
+        end_undisturbed()
 
     try:
         asyncio.run(run_slave())

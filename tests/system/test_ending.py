@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import time
 import pytest
 
 from tests.patience import PATIENCE_S
-from tests.system.cluster import Cluster, Slave
+from tests.system.cluster import Cluster, Daemon, Slave
 
 SLEEPER = ("/bin/sh", "-c", "echo here; sleep 1000 & setsid sleep 1000 & wait")
 
@@ -204,3 +205,16 @@ def test_a_stopped_slave_is_lost_after_its_silence_and_can_come_back(tree: tuple
     cluster.master.says(r" 1/3 \(\S+\) is reached by way of 1 ", since=since)
     cluster.nothing_runs()
     assert cluster.exec("./.", "/bin/echo", "x").stdout == b"x\n" * 3
+
+
+def test_a_master_and_a_slave_that_are_told_to_end_again_and_again_end_in_order(cluster: Cluster) -> None:
+    """A signal while the event loop was closed left a traceback, and one after that killed the process."""
+    slave = cluster.slave(1)
+    daemons: tuple[Daemon, ...] = (slave, cluster.master)
+    for daemon in daemons:
+        while daemon.process.poll() is None:
+            daemon.kill(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                daemon.process.wait(0.001)  # more at once would fill the pipe that wakes the event loop
+        assert daemon.wait() == 0, daemon.log
+    cluster.forget(slave)
