@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
 
 from gproc.bundle.image import Image
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile
 
 _MANIFEST: Final = "META-INF/MANIFEST.MF"
 _MANIFEST_BYTES_MAX: Final = 1 << 20
@@ -41,29 +44,47 @@ def class_path_of(image: Image, jar: str) -> Iterator[str]:
 
 def strings_of(image: Image, path: str) -> bytes:
     """The strings of a class, or of a jar's classes, each in quotes as in a source."""
-    import zipfile
-    import zlib
-
     walk = image.glance(path)
     if walk is None or walk.status.st_size > _JAR_BYTES_MAX:
         return b""
-    texts = []
-    try:
-        if path.endswith(".class"):
-            texts.append(image.text(walk.real, _CLASSES_BYTES_MAX))
-        else:
-            left = _CLASSES_BYTES_MAX
-            if _directory_bytes(image.host(walk.real)) > DIRECTORY_BYTES_MAX:
-                return b""
-            with zipfile.ZipFile(image.host(walk.real)) as archive:
-                for info in archive.infolist()[:_CLASSES_MAX]:
-                    if info.filename.endswith(".class") and info.file_size <= left:
-                        left -= info.file_size
-                        texts.append(archive.read(info))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error):
-        return b""
-    found = [name for text in texts for length, name in _CONSTANT.findall(text) if length[1] >= len(name)]
+    if path.endswith(".class"):
+        text = image.text(walk.real, _CLASSES_BYTES_MAX)
+    else:
+        text = _in_archive(image, walk.real, _classes_in, DIRECTORY_BYTES_MAX)
+    found = [name for length, name in _CONSTANT.findall(text) if length[1] >= len(name)]
     return b"\n".join(b'"%s"' % name for name in found)
+
+
+def _classes_in(archive: ZipFile) -> bytes:
+    """The classes, one after the other; a byte that is in no constant is between them."""
+    texts, left = [], _CLASSES_BYTES_MAX
+    for info in archive.infolist()[:_CLASSES_MAX]:
+        if info.filename.endswith(".class") and info.file_size <= left:
+            left -= info.file_size
+            texts.append(archive.read(info))
+    return b"\n".join(texts)
+
+
+def _manifest_in(archive: ZipFile) -> bytes:
+    with archive.open(_MANIFEST) as file:
+        return file.read(_MANIFEST_BYTES_MAX)
+
+
+def _in_archive(
+    image: Image, real: str, read: Callable[[ZipFile], bytes], directory_bytes_max: int | None = None
+) -> bytes:
+    """What `read` finds; b"" if this is no archive, one that Java would refuse too, or one with a larger directory."""
+    import zlib  # with zipfile 20 ms, which other programs need not wait for
+    from zipfile import BadZipFile, ZipFile
+
+    host = image.host(real)
+    try:
+        if directory_bytes_max is not None and _directory_bytes(host) > directory_bytes_max:
+            return b""
+        with ZipFile(host) as archive:
+            return read(archive)
+    except (OSError, KeyError, ValueError, BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error):
+        return b""
 
 
 def _directory_bytes(host: str) -> int:
@@ -76,17 +97,10 @@ def _directory_bytes(host: str) -> int:
 
 
 def _named(image: Image, jar: str) -> list[str]:
-    import zipfile  # 20 ms, which other programs need not wait for
-    import zlib
-
     walk = image.glance(jar)
     if walk is None:
         return []
-    try:
-        with zipfile.ZipFile(image.host(walk.real)) as archive, archive.open(_MANIFEST) as file:
-            text = file.read(_MANIFEST_BYTES_MAX).decode("utf-8", "replace")
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error):
-        return []  # a program's script that is no jar, or one that Java would refuse too
+    text = _in_archive(image, walk.real, _manifest_in).decode("utf-8", "replace")
     lines = text.replace("\r\n", "\n").replace("\n ", "").splitlines()
     value = next((line.partition(":")[2] for line in lines if line.lower().startswith("class-path:")), "")
     return [each for each in value.split() if "://" not in each and not each.startswith(("/", "file:"))]

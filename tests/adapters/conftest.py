@@ -13,9 +13,6 @@ from tests.system.cluster import Cluster
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A master with node 1, its child 1/2, and node 3."""
     cluster = Cluster(tmp_path_factory.mktemp("adapter") / "c")
-    cluster.start_master()
-    first = cluster.slave(1)
-    cluster.slave(2, parent=first)
-    cluster.slave(3)
+    cluster.start_small_tree()
     yield cluster
     cluster.stop()

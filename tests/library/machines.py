@@ -14,10 +14,7 @@ from tests.system.cluster import Cluster as Machines
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     """A master with node 1 and its child 1/2, and node 3."""
     machines = Machines(tmp_path_factory.mktemp("library") / "c")
-    machines.start_master()
-    first = machines.slave(1)
-    machines.slave(2, parent=first)
-    machines.slave(3)
+    machines.start_small_tree()
     yield machines
     machines.stop()
 

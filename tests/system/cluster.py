@@ -217,6 +217,12 @@ class Cluster:
         started = [self.launch_slave(f"--id={number}", parent=parent) for number in range(1, count + 1)]
         return [self.joined(slave, upstream) for slave in started]
 
+    def start_small_tree(self) -> None:
+        """A master with node 1, its child 1/2, and node 3."""
+        self.start_master()
+        self.slave(2, parent=self.slave(1))
+        self.slave(3)
+
     def forget(self, daemon: Daemon) -> None:
         """Drop a process that a test has ended."""
         self._ended.append(daemon)

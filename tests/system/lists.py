@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -11,6 +12,17 @@ from tests.patience import PATIENCE_S
 
 def numbers(count: int) -> bytes:
     return b"".join(b"%d\n" % number for number in range(1, count + 1))
+
+
+def give(process: subprocess.Popen[bytes], data: bytes, *, ends: bool = True) -> None:
+    """Give a command its list.  ends: or the first part of it."""
+    assert process.stdin is not None
+    process.stdin.write(data)
+    if ends:
+        process.stdin.close()
+        process.stdin = None
+    else:
+        process.stdin.flush()
 
 
 class Gate:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
-from tests.system.lists import Gate, numbers
+from tests.system.lists import Gate, give, numbers
 
 
 @pytest.mark.stress
@@ -185,9 +185,7 @@ def test_lines_are_handed_out_as_they_come(flat: Cluster) -> None:
 def test_so_many_tasks_run_on_a_node_at_a_time_and_a_free_node_takes_the_next(flat: Cluster) -> None:
     gate = Gate(flat.place, "slots")
     process = flat.begin("map", "-j=2", "1-2", *gate.program, stdin=-1)
-    assert process.stdin is not None
-    process.stdin.write(numbers(6))
-    process.stdin.flush()
+    give(process, numbers(6), ends=False)
     first = gate.runs(4)
     assert first == {"1", "2", "3", "4"}
     gate.let_go("2")
@@ -251,10 +249,8 @@ def test_a_terminal_sees_how_many_tasks_are_done(flat: Cluster) -> None:
     ours, theirs = os.openpty()
     process = flat.begin("map", "-j=1", "1", *gate.program, stdin=-1, stderr=theirs, env={"TERM": "xterm"})
     os.close(theirs)
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(numbers(2))
-    process.stdin.close()
-    process.stdin = None
+    assert process.stdout is not None
+    give(process, numbers(2))
     gate.let_go("1")
     assert process.stdout.readline() == b"1 on 1\n"
     seen = b""
@@ -269,10 +265,7 @@ def test_a_terminal_sees_how_many_tasks_are_done(flat: Cluster) -> None:
 def test_tasks_are_one_job_whose_output_only_its_own_command_shows(flat: Cluster) -> None:
     gate = Gate(flat.place, "one")
     process = flat.begin("map", "-j=1", "1-3", *gate.program, stdin=-1)
-    assert process.stdin is not None
-    process.stdin.write(numbers(9))
-    process.stdin.close()
-    process.stdin = None
+    give(process, numbers(9))
     gate.runs(3)
     (line,) = flat.command("ps").stdout.decode().splitlines()[1:]
     assert "1-3" in line

@@ -17,7 +17,7 @@ from gproc.request.outcome import NotStarted
 from gproc.wire.tasks import Assign, Setup, TaskOrder, order_record
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
-from tests.system.lists import Gate, numbers
+from tests.system.lists import Gate, give, numbers
 
 
 @pytest.mark.parametrize("detach", [False, True], ids=["attached", "detached"])
@@ -49,9 +49,7 @@ def test_a_node_that_is_drained_gets_no_new_tasks_of_a_list_that_runs(flat: Clus
 def test_ctrl_c_ends_every_task_and_says_what_was_not_run(flat: Cluster) -> None:
     gate = Gate(flat.place, "interrupted")
     process = flat.begin("map", "-j=1", "1-3", *gate.program, stdin=-1)
-    assert process.stdin is not None
-    process.stdin.write(numbers(5))
-    process.stdin.flush()
+    give(process, numbers(5), ends=False)
     gate.runs(3)
     process.send_signal(signal.SIGINT)
     status, stdout, stderr = flat.finish(process)
@@ -65,9 +63,7 @@ def test_a_list_whose_master_was_killed_does_not_end_with_status_0(cluster: Clus
     cluster.slaves_at_once(2)
     gate = Gate(cluster.place, "orphans")
     process = cluster.begin("map", "-j=1", "--joblog=log", "1-2", *gate.program, stdin=-1)
-    assert process.stdin is not None
-    process.stdin.write(numbers(5))
-    process.stdin.flush()
+    give(process, numbers(5), ends=False)
     gate.runs(2)
     cluster.end(cluster.master, signal.SIGKILL)
     status, stdout, stderr = cluster.finish(process)
@@ -86,10 +82,7 @@ def test_a_list_whose_master_was_killed_does_not_end_with_status_0(cluster: Clus
 def test_a_stopped_list_begins_no_task_until_it_goes_on(flat: Cluster) -> None:
     gate = Gate(flat.place, "stopped")
     process = flat.begin("map", "-j=1", "1", *gate.program, stdin=-1)
-    assert process.stdin is not None
-    process.stdin.write(numbers(2))
-    process.stdin.close()
-    process.stdin = None
+    give(process, numbers(2))
     gate.runs(1)
     process.send_signal(signal.SIGTSTP)
     await_state(process.pid, "T")
@@ -134,9 +127,7 @@ def test_a_client_that_breaks_the_protocol_ends_its_own_job(flat: Cluster, sent:
 def test_all_tasks_end_if_the_command_is_killed(flat: Cluster) -> None:
     gate = Gate(flat.place, "killed")
     process = flat.begin("map", "-j=2", "1-3", *gate.program, stdin=-1)
-    assert process.stdin is not None
-    process.stdin.write(numbers(9))
-    process.stdin.flush()
+    give(process, numbers(9), ends=False)
     gate.runs(6)
     process.kill()
     process.communicate()
@@ -164,10 +155,7 @@ def test_what_a_dead_node_had_is_lost_by_line_and_the_others_do_the_rest(cluster
     first, _ = cluster.slaves_at_once(2)
     gate = Gate(cluster.place, "dead")
     process = cluster.begin("map", "-j=1", "1-2", *gate.program, stdin=-1)
-    assert process.stdin is not None
-    process.stdin.write(numbers(6))
-    process.stdin.close()
-    process.stdin = None
+    give(process, numbers(6))
     (lost,) = [task for task in gate.runs(2) if gate.node_of(task) == "1"]
     cluster.end(first, signal.SIGKILL)
     gate.let_go(*map(str, range(1, 7)))
@@ -184,10 +172,8 @@ def test_while_a_node_cannot_be_reached_the_others_go_on_with_the_list(cluster: 
     first, _ = cluster.slaves_at_once(2)
     gate = Gate(cluster.place, "away")
     process = cluster.begin("map", "-j=1", "1-2", *gate.program, stdin=-1)
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(numbers(30))
-    process.stdin.close()
-    process.stdin = None
+    assert process.stdout is not None
+    give(process, numbers(30))
     gate.runs(2)
     cluster.end(first, signal.SIGKILL)  # its lease goes on for longer than this test waits
     gate.let_go(*map(str, range(1, 31)))

@@ -27,10 +27,7 @@ from tests.system.cluster import Cluster
 def tree(tmp_path: Path) -> Iterator[Cluster]:
     """A master with node 1, its child 1/2, and node 3."""
     cluster = Cluster(tmp_path / "c")
-    cluster.start_master()
-    first = cluster.slave(1)
-    cluster.slave(2, parent=first)
-    cluster.slave(3)
+    cluster.start_small_tree()
     (cluster.home / "config.toml").write_text(f"[e]\nsocket = '{cluster.socket}'\n")
     (cluster.home / "config.toml").chmod(0o600)
     yield cluster
