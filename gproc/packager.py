@@ -37,6 +37,7 @@ class PackRequest(msgspec.Struct, frozen=True):
     library_path: directories of -L, searched before the system's.
     command: all words of the command, whose first is `program`; () if only the program is meant.
     words: whether the other words bring along what they name (`--no-words`).
+    around: whether the caller's own programs and scripts bring along the small directories in which they lie.
     nodes_programs: programs that the command names without a slash, but for its first, are the node's own.
     with_package: add what the packages of the programs install and depend on.
     venv: the directory of a Python environment that goes along as a whole, and is active; "": none.
@@ -54,6 +55,7 @@ class PackRequest(msgspec.Struct, frozen=True):
     library_path: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     words: bool = True
+    around: bool = True
     nodes_programs: bool = False
     with_package: bool = False
     venv: str = ""
@@ -226,8 +228,8 @@ def _meant(request: PackRequest) -> Meant:
 
         command = request.command or (request.program,)
         found = meant(command, request.cwd, request.environ, nodes_programs=request.nodes_programs)
-        return replace(found, programs=(*found.programs, *also))
-    return Meant((Ran(request.program), *also))
+        return replace(found, programs=(*found.programs, *also), around=request.around)
+    return Meant((Ran(request.program), *also), around=request.around and request.root == "/")
 
 
 def _with_environment(request: PackRequest) -> PackRequest:
@@ -299,6 +301,7 @@ def _question(
         directories=tuple(tuple(map(os.fsencode, ran.directories)) for ran in meant.programs),
         told=tuple((os.fsencode(name), os.fsencode(path)) for name, path in meant.told),
         whole=tuple(map(os.fsencode, meant.whole)),
+        around=meant.around,
     )
 
 

@@ -111,7 +111,7 @@ def modules_in(image: Image, directory: str) -> Iterator[tuple[str, int]]:
                 continue
             if stat.S_ISDIR(status.st_mode) and depth < _MODULES_DEPTH_MAX:
                 todo.append((path, depth + 1))
-            elif stat.S_ISREG(status.st_mode) and _is_code(name):
+            elif stat.S_ISREG(status.st_mode) and is_code(name):
                 yield path, status.st_size
 
 
@@ -165,7 +165,7 @@ class _Reader:
         for name in named.names_in(text, language):
             for place, is_whole in self._places(name, bases, language):
                 for path, size in self._meant(os.path.normpath(place), language, bases, lists):
-                    gives_way = is_whole and not _is_code(path)
+                    gives_way = is_whole and not is_code(path)
                     if path in self._found:
                         self._found[path] &= gives_way
                     elif self._mentioned.take(path, size):
@@ -234,7 +234,8 @@ class _Reader:
         yield from patterns.whole(self._image, directory, self._home, lists)
 
 
-def _is_code(path: str) -> bool:
+def is_code(path: str) -> bool:
+    """By its name: a script, a module or a shared object."""
     return _OF_SCRIPTS.search(path) is not None or is_shared_object(path)
 
 

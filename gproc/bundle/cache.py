@@ -23,7 +23,7 @@ RECORDS_MAX: Final = 200
 RACY_NS: Final = 100_000_000
 """A bundle is not cached if one of its files changed within this time before packing.  Such a file could change again
 within the same tick of the file system's clock (4 to 10 ms: CONFIG_HZ) and keep its stamp."""
-FORMAT: Final = 6
+FORMAT: Final = 7
 
 
 class PathStamp(msgspec.Struct, frozen=True, array_like=True):
@@ -95,7 +95,7 @@ class Traces(msgspec.Struct, frozen=True, array_like=True):
 class Question(msgspec.Struct, frozen=True, array_like=True):
     """What was asked, as it is known before any file is read.  Relative paths are made absolute.
 
-    programs, script, code, files, yielding, told, whole: what the command's words mean, without the program:
+    programs, script, code, files, yielding, told, whole, around: what the command's words mean, without the program:
     `meaning.Meant`.
     directories: of the programs, the command's own first.
     observed: the digest of what was kept of its traced runs, or b"".
@@ -116,6 +116,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     directories: tuple[tuple[bytes, ...], ...] = ()
     told: tuple[tuple[bytes, bytes], ...] = ()
     whole: tuple[bytes, ...] = ()
+    around: bool = False
 
     def name(self) -> str:
         return digest_of(msgspec.msgpack.encode((FORMAT, self))).hex()[:32]

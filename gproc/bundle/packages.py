@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gproc.bundle import rpm
@@ -29,6 +29,21 @@ _UNNEEDED: Final = re.compile(
     r"|/lib/systemd/|/lib/udev/|/usr/lib/tmpfiles\.d/|/usr/lib/sysusers\.d/|/var/|/usr/share/perl5/Debconf"
 )
 _GENERATED_IN: Final = ("/usr/lib/", "/usr/share/", "/usr/libexec/", "/opt/")
+
+
+def files_of(image: Image, program: str, others: Iterable[str]) -> Iterable[str]:
+    """What the package of a program installs and depends on, each path once.
+
+    others: programs that it runs, each of which counts if it is of a package: `sh -c 'gcc ...'`.
+    """
+    known = Packages(image)
+    walk = image.walk(program)
+    found = list(known.files_with(program, walk.real if walk is not None else program))
+    for other in others:
+        walk = image.walk(other)
+        if walk is not None and known.owns(walk.real):
+            found += known.files_with(other, walk.real)
+    return dict.fromkeys(found)
 
 
 class Packages:

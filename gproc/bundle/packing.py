@@ -30,6 +30,7 @@ from gproc.bundle import (
     starting,
     which,
 )
+from gproc.bundle.around import Around
 from gproc.bundle.closure import Linker, Object, why_in_closure
 from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
@@ -87,7 +88,7 @@ def pack(
     layout = BundleEntries(image)
     shown = [extras.add(image, layout, item, surroundings.absolute) for item in extra]
     shown += [layout.add(path, "a word of the command") for path in meant.files]
-    packing = _Packing(image, surroundings, layout, library_path, meant.files)
+    packing = _Packing(image, surroundings, layout, library_path, meant)
     for path in shown:
         packing.show(path)
     packing.guess(extras.named_by(Mentioned(image, surroundings), meant.files))
@@ -98,13 +99,12 @@ class _Packing:
     """One bundle in the making."""
 
     def __init__(
-        self, image: Image, surroundings: Surroundings, layout: BundleEntries, library_path: Sequence[str],
-        words: Sequence[str],
+        self, image: Image, surroundings: Surroundings, layout: BundleEntries, library_path: Sequence[str], meant: Meant
     ) -> None:
         self._image = image
         self._surroundings = surroundings
         self._layout = layout
-        self._words = words
+        self._words = meant.files
         self._library_path = [surroundings.absolute(each) for each in library_path]
         self._code_dirs: set[str] = set()
         self._objects: dict[str, Object] = {}
@@ -116,6 +116,7 @@ class _Packing:
         self._lent: dict[str, None] = {}
         self._yielding: set[str] = set()
         self._own = set(self._extras)
+        self._around = Around(image, surroundings, meant.around)
 
     def show(self, real: str) -> None:
         """A file or directory that was added is to be at its own path on the node too."""
@@ -142,7 +143,7 @@ class _Packing:
         if with_package:
             self._add_package(program, started, [path for path, _ in run] + [path for path, _, _ in self._run if path])
         self._add_seen(program, started, seen)
-        self._add_objects_among(sorted(self._extras), started.programs[0])
+        self._add_objects_among(sorted({*self._extras, *self._add_around()}), started.programs[0])
         yielding = self._add_yielding((*meant.yielding, *self._lent))
         loaders = {linker.loader for linker in self._linkers.values()}
         searched = library_dirs.directories(self._image, self._layout.paths(), self._objects, loaders)
@@ -173,6 +174,7 @@ class _Packing:
     def _start(self, program: str, ran: Ran, main: str) -> starting.Started:
         """Add a program, with the scripts and interpreters that start it."""
         started = starting.started_by(self._image, self._surroundings, program)
+        self._around.note((program, *started.scripts, ran.script))
         why = "the program" if program == main else f"run by {main}"
         for path in started.scripts:
             self._add_code(path, why if path == program else f"run by {started.scripts[0]}")
@@ -202,19 +204,9 @@ class _Packing:
                 self._start(path, ran, by)
 
     def _add_package(self, program: str, started: starting.Started, others: Sequence[str]) -> None:
-        """Add what the program's package installs and depends on, and the libraries of the programs in it.
-
-        The package of a program that it runs counts too, if there is one: `sh -c 'gcc ...'`.
-        """
-        known = packages.Packages(self._image)
-        walk = self._image.walk(program)
-        found = list(known.files_with(program, walk.real if walk is not None else program))
-        for other in others:
-            walk = self._image.walk(other)
-            if walk is not None and known.owns(walk.real):
-                found += known.files_with(other, walk.real)
+        """Add what the program's package installs and depends on, and the libraries of the programs in it."""
         before = set(self._layout.paths())
-        for path in dict.fromkeys(found):
+        for path in packages.files_of(self._image, program, others):
             self._fixed.add(os.path.dirname(self._add_code(path, f"of the package of {program}")))
         self._add_objects_among(sorted(set(self._layout.paths()) - before), started.programs[0])
 
@@ -235,6 +227,13 @@ class _Packing:
             if not is_shared_object(real) and not within(real, self._surroundings.absolute("")):
                 self._fixed.add(real)
         self._add_objects_among(sorted(set(self._layout.paths()) - before), started.programs[0])
+
+    def _add_around(self) -> list[str]:
+        around = {each.path: each for each in self._around.files()}
+        found = self.guess({path: f"lies around {each.program}" for path, each in around.items()})
+        for path, real in found.items():
+            (self._yielding if around[path].gives_way else self._own).add(real)
+        return list(found.values())
 
     def _add_yielding(self, paths: Sequence[str]) -> list[str]:
         """Add what a node may have itself, and links to it, as far as it lies in no directory that is shown as here."""
@@ -343,9 +342,7 @@ class _Packing:
                 continue
             parsed = self._parsed(path)
             if parsed is not None and parsed.interpreter:
-                linker = self._linker(parsed)
-                program = linker.program(path, path, parsed)
-                self._take(linker, program, linker.closure(program, [program]), [])
+                self._take_program(path, parsed)
 
     def _add_objects_among(self, paths: Iterable[str], program: tuple[str, elf.Elf]) -> None:
         """Add the closures of the ELF files that `-f` added: plug-ins, and programs that this one starts.
@@ -359,15 +356,18 @@ class _Packing:
             if extra is None or extra.abi != parsed.abi:
                 continue
             if extra.interpreter:
-                linker = self._linker(extra)
-                other = linker.program(each, each, extra)
-                self._take(linker, other, linker.closure(other, [other]), [])
+                self._take_program(each, extra)
             else:
                 plug_ins.append(each)
         walk = self._image.walk(path)
         if plug_ins and parsed.interpreter and walk is not None:
             linker = self._linker(parsed)
             self._add_closure(linker, linker.program(path, walk.real, parsed), plug_ins)
+
+    def _take_program(self, path: str, parsed: elf.Elf) -> None:
+        linker = self._linker(parsed)
+        program = linker.program(path, path, parsed)
+        self._take(linker, program, linker.closure(program, [program]), [])
 
     def _parsed(self, path: str) -> elf.Elf | None:
         status = self._image.lstat(path)

@@ -27,6 +27,7 @@ _LISTED_BYTES: Final = 100 << 20
 
 _UNUSUAL: Final = frozenset("\\^$()+|{}")
 _WORD: Final = re.compile(r"\w")
+_NOTHING: Final = re.compile(r"(?!)")
 
 
 def matching(image: Image, pattern: str, own: tuple[str, ...]) -> Iterator[tuple[str, int]]:
@@ -70,13 +71,23 @@ def matching(image: Image, pattern: str, own: tuple[str, ...]) -> Iterator[tuple
 
 
 def whole(image: Image, directory: str, home: str, lists: bool) -> list[tuple[str, int]]:
-    """The files in a directory and below it, with their sizes: all or none.  No link that leads out of it is followed.
+    """The files in a directory that a text names, as of `all_of`; none of one that lies in the home itself.
 
     lists: whether the text lists directories, so that a larger one counts too.
     """
-    files_max, bytes_max = (FILES_MAX, _LISTED_BYTES) if lists else (_SMALL_FILES, _SMALL_BYTES)
+    bounds = (FILES_MAX, _LISTED_BYTES) if lists else (_SMALL_FILES, _SMALL_BYTES)
+    return [] if is_of_home(image, directory, home) else all_of(image, directory, *bounds)
+
+
+def all_of(
+    image: Image, directory: str, files_max: int, bytes_max: int, omitted: re.Pattern[str] = _NOTHING
+) -> list[tuple[str, int]]:
+    """The files in a directory and below it, with their sizes: all or none.  No link that leads out of it is followed.
+
+    omitted: names that do not count, of files and directories.
+    """
     top = image.glance(directory)
-    if top is None or not stat.S_ISDIR(top.status.st_mode) or is_of_home(image, directory, home):
+    if top is None or not stat.S_ISDIR(top.status.st_mode):
         return []
     found: list[tuple[str, int]] = []
     left_bytes = bytes_max
@@ -88,7 +99,8 @@ def whole(image: Image, directory: str, home: str, lists: bool) -> list[tuple[st
             return []
         for name in names_of(image, here):
             left_names -= 1
-            each = image.glance(f"{here}/{name}") if name[0] != "." else None
+            hidden = name[0] == "." or omitted.fullmatch(name)
+            each = image.glance(f"{here}/{name}") if not hidden else None
             if each is None or not within(each.real, top.real):
                 continue
             if stat.S_ISDIR(each.status.st_mode) and not within(real, each.real):  # a link may lead back

@@ -22,6 +22,25 @@ Compile = Callable[..., Path]
 Pack = Callable[..., Bundle]
 
 
+def made(place: Path, files: Mapping[str, str]) -> None:
+    """Write files below a directory, by their relative paths."""
+    for name, text in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+
+
+def sent(bundle: Bundle, place: Path) -> set[str]:
+    """What lies below a directory."""
+    paths = [os.fsdecode(file.path) for file in bundle.manifest.files()]
+    return {os.path.relpath(path, place) for path in paths if path.startswith(f"{place}/")}
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the cache accept files that were made just before they are packed, as these tests do."""
+    monkeypatch.setattr("gproc.bundle.cache.RACY_NS", -(10**18))
+
+
 @pytest.fixture
 def compiled(tmp_path: Path) -> Compile:
     """compiled("bin/prog", "source", flags...): a program or library below tmp_path, built by gcc (or `by`)."""
@@ -43,10 +62,13 @@ def compiled(tmp_path: Path) -> Compile:
 
 @pytest.fixture
 def packed(tmp_path: Path) -> Pack:
-    """packed("prog", environ={...}, ...): a bundle, with a cache and a working directory of its own."""
+    """packed("prog", environ={...}, ...): a bundle, with a cache and a working directory of its own.
+
+    What lies around the program does not count, so that each rule is seen alone: test_around.py has that.
+    """
 
     def make(program: str | Path, environ: Mapping[str, str] | None = None, **more: object) -> Bundle:
-        given = {"cwd": str(tmp_path), "cache_dir": str(tmp_path / "cache"), **more}
+        given = {"cwd": str(tmp_path), "cache_dir": str(tmp_path / "cache"), "around": False, **more}
         environ = {"PATH": "/usr/bin:/bin"} if environ is None else environ
         return pack(PackRequest(program=str(program), environ=environ, **given), explain=True)  # type: ignore[arg-type]
 

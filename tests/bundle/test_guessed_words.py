@@ -14,7 +14,7 @@ from gproc.bundle import words
 from gproc.bundle.executed import calls_in, commands_in
 from gproc.bundle.named import names_in
 from gproc.packager import Bundle
-from tests.bundle.test_named import made, sent
+from tests.bundle.conftest import made, sent
 
 Pack = Callable[..., Bundle]
 Compile = Callable[..., Path]

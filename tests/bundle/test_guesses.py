@@ -20,7 +20,7 @@ from gproc.bundle.patterns import LOOKED_AT_MAX, matching
 from gproc.bundle.surroundings import Surroundings
 from gproc.errors import BundleError
 from gproc.packager import Bundle, PackRequest, pack
-from tests.bundle.test_named import made, sent
+from tests.bundle.conftest import made, sent
 
 Pack = Callable[..., Bundle]
 Compile = Callable[..., Path]
@@ -91,12 +91,6 @@ def test_a_library_goes_along_without_what_cannot_be_read_in_it(packed: Pack, pl
     assert sent(bundle, place) == {"lib/A.pm", "work/x.pl"}
 
 
-@pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the cache accept files that were made just before they are packed."""
-    monkeypatch.setattr("gproc.bundle.cache.RACY_NS", -(10**18))
-
-
 @pytest.mark.usefixtures("settled")
 def test_a_file_that_may_be_read_since_then_goes_along(packed: Pack, place: Path) -> None:
     """Its mode is a part of what the cache's answer depends on."""
@@ -104,7 +98,8 @@ def test_a_file_that_may_be_read_since_then_goes_along(packed: Pack, place: Path
     os.chown(place / "cache", 64_320, 0)
     packed("sh", command=("sh", "x.sh"), cwd=str(place))
     request = PackRequest(
-        "sh", str(place), {"PATH": "/usr/bin:/bin"}, command=("sh", "x.sh"), cache_dir=str(place / "cache/own")
+        "sh", str(place), {"PATH": "/usr/bin:/bin"}, command=("sh", "x.sh"), cache_dir=str(place / "cache/own"),
+        around=False,
     )
     for mode, found in ((0o600, {"x.sh"}), (0o644, {"x.sh", "in.cfg"})):
         (place / "in.cfg").chmod(mode)
@@ -243,7 +238,8 @@ def test_a_compiled_program_finds_a_file_and_a_directory_made_since(compiled: Co
     compiled("m", (
         '#include <dirent.h>\n#include <stdio.h>\nint main(void) { return !opendir("plug") || !fopen("in.x", "r"); }'
     ))  # fmt: skip
-    request = PackRequest("./m", str(tmp_path), {"PATH": "/usr/bin:/bin"}, cache_dir=str(tmp_path / "cache" / "b"))
+    environ = {"PATH": "/usr/bin:/bin"}
+    request = PackRequest("./m", str(tmp_path), environ, cache_dir=str(tmp_path / "cache" / "b"), around=False)
     assert sent(pack(request), tmp_path) == {"m"}
     made(tmp_path, {"in.x": ""})
     assert sent(pack(request), tmp_path) == {"m", "in.x"}

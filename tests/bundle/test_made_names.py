@@ -17,7 +17,7 @@ from gproc.bundle.memo import Memo
 from gproc.bundle.named import names_in, relative
 from gproc.bundle.patterns import matching
 from gproc.packager import Bundle
-from tests.bundle.test_named import made, sent
+from tests.bundle.conftest import made, sent
 
 Pack = Callable[..., Bundle]
 Compile = Callable[..., Path]

@@ -15,20 +15,9 @@ from gproc.bundle.executed import COMMANDS_MAX, calls_in, commands_in, recipes_i
 from gproc.bundle.named import names_in, relative
 from gproc.bundle.prefixes import makefiles, script
 from gproc.packager import Bundle, PackRequest, pack
+from tests.bundle.conftest import made, sent
 
 Pack = Callable[..., Bundle]
-
-
-def made(place: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / name).write_text(text)
-
-
-def sent(bundle: Bundle, place: Path) -> set[str]:
-    """What lies below a directory."""
-    paths = [os.fsdecode(file.path) for file in bundle.manifest.files()]
-    return {os.path.relpath(path, place) for path in paths if path.startswith(f"{place}/")}
 
 
 @pytest.mark.parametrize(
@@ -210,7 +199,8 @@ def test_a_file_that_a_script_named_before_it_was_there_goes_along(tmp_path: Pat
     for path in (work / "x.sh", work):
         os.utime(path, (1, 1))
     request = PackRequest(
-        "sh", str(work), {"PATH": "/usr/bin:/bin"}, command=("sh", "x.sh"), cache_dir=str(tmp_path / "cache" / "b")
+        "sh", str(work), {"PATH": "/usr/bin:/bin"}, command=("sh", "x.sh"), cache_dir=str(tmp_path / "cache" / "b"),
+        around=False,
     )
     assert sent(pack(request), work) == {"x.sh"}
     made(work, {"in.csv": "1\n"})

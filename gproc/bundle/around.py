@@ -1,0 +1,124 @@
+"""What lies around the caller's own programs and scripts: the small directory of each, and the working directory.
+
+No text says what a program opens by names that it makes up, reads or is told by its input; mostly it lies there.  Such
+files are guesses, so they are small together, and neither hidden nor less open to others than the program itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from gproc.bundle import patterns, prefixes
+from gproc.bundle.beside import is_code, is_of_distribution
+from gproc.bundle.image import Image
+from gproc.bundle.mentioned import Mentioned
+from gproc.bundle.surroundings import Surroundings
+from gproc.content.paths import within
+
+_SHARED: Final = frozenset({"/var/tmp", "/dev/shm", "/var/lib", "/var/cache", "/var/spool", "/var/log"})
+"""Directories of all users and programs.  So is each directory of the root, and the homes of others."""
+
+_PARTS: Final = frozenset({"bin", "sbin", "src", "scripts"})
+"""Parts of a directory that holds a program's files: `bin/run` reads `share/run/x`."""
+
+_MADE: Final = re.compile(r".*\.(o|a|lo|la|d|mod|pyc)|CMakeFiles|__pycache__|node_modules|core(\.\d+)?")
+"""What compilers leave behind, which no program reads, and packages, which rules know."""
+
+OUTPUTS: Final = (1, 2)
+"""Descriptors: what this command prints may go to a file there, which is nothing that the program reads."""
+
+_FILES_MAX: Final = 300
+_BYTES_MAX: Final = 20 << 20
+"""Of one directory.  One with more is no program's own, and is asked for by -f."""
+
+_DIRECTORIES_MAX: Final = 50
+"""That are looked at: scripts may run hundreds of programs."""
+
+_OPEN_TO_OTHERS: Final = stat.S_IRGRP | stat.S_IROTH
+
+
+class Near(NamedTuple):
+    """A file, by its path, and the program around which it lies.
+
+    gives_way: a node's own file of that path is as much what is meant.
+    """
+
+    path: str
+    program: str
+    gives_way: bool
+
+
+class Around:
+    """The programs and scripts that a command runs, noted one by one, and what lies around them."""
+
+    def __init__(self, image: Image, surroundings: Surroundings, counts: bool) -> None:
+        """counts: whether it goes along; else there is nothing around any program."""
+        self._image = image
+        self._counts = counts
+        self._mentioned = Mentioned(image, surroundings)
+        self._own: dict[str, os.stat_result] = {}
+        """The caller's, by their real paths."""
+
+    def note(self, programs: Iterable[str]) -> None:
+        """Interpreters do not count, wherever they lie: what belongs to them is known by rules."""
+        for path in programs if self._counts else ():
+            walk = self._image.glance(path) if path else None
+            if walk is None or is_of_distribution(walk.real) or prefixes.interpreter(os.path.basename(walk.real)):
+                continue
+            self._own[walk.real] = walk.status
+
+    def files(self) -> Iterator[Near]:
+        """Outside the working directory data gives way: what a program writes there is to be kept."""
+        cwd = self._real(self._mentioned.cwd) if self._own else ""
+        roots = [cwd] if cwd and self._may_go(cwd) else []
+        outputs = {(found.st_dev, found.st_ino) for found in map(os.fstat, _open(OUTPUTS))}
+        small: dict[str, bool] = {}
+        for program, status in self._own.items():
+            for directory in (*roots, *_places(os.path.dirname(program))):
+                known = directory in small or any(small[each] and within(directory, each) for each in small)
+                if known or len(small) == _DIRECTORIES_MAX or not self._may_go(directory):
+                    continue
+                found = patterns.all_of(self._image, directory, _FILES_MAX, _BYTES_MAX, _MADE)
+                small[directory] = bool(found)
+                for path, size in found:
+                    if self._takes(path, size, status, outputs):
+                        yield Near(path, program, not is_code(path) and not any(within(path, each) for each in roots))
+
+    def _may_go(self, directory: str) -> bool:
+        """Whether a directory is one program's or project's, and not that of all that somebody has."""
+        home = self._real(self._mentioned.home)
+        holds_home = home != "" and within(home, directory)
+        is_shared = directory.count("/") < 2 or directory in _SHARED or os.path.dirname(directory) == "/home"
+        return not (holds_home or is_shared or is_of_distribution(f"{directory}/"))
+
+    def _takes(self, path: str, size: int, program: os.stat_result, outputs: set[tuple[int, int]]) -> bool:
+        walk = self._image.glance(path)
+        if walk is None or (walk.status.st_dev, walk.status.st_ino) in outputs:
+            return False
+        if program.st_mode & ~walk.status.st_mode & _OPEN_TO_OTHERS:
+            self._image.trace_content(walk.real, walk.status)  # its mode may change
+            return False
+        return self._mentioned.take(path, size)
+
+    def _real(self, directory: str) -> str:
+        walk = self._image.glance(directory) if directory else None
+        return walk.real if walk is not None else ""
+
+
+def _places(directory: str) -> Iterator[str]:
+    if os.path.basename(directory) in _PARTS:
+        yield os.path.dirname(directory)
+    yield directory
+
+
+def _open(descriptors: Iterable[int]) -> Iterator[int]:
+    for descriptor in descriptors:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            continue
+        yield descriptor

@@ -1,0 +1,141 @@
+"""What lies around the caller's own programs and scripts: most of what a program opens by names that it makes up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gproc.packager import Bundle, PackRequest, pack
+from tests.bundle.conftest import Compile, made, sent
+
+Packs = Callable[..., Bundle]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A caller's home."""
+    path = tmp_path / "home" / "u"
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def packs(home: Path, tmp_path: Path) -> Packs:
+    """packs(cwd, "sh", "x.sh"): the bundle of a command."""
+
+    def make(cwd: Path, *command: str, **more: object) -> Bundle:
+        environ = {"PATH": "/usr/bin:/bin", "HOME": str(home)}
+        given = {"cache_dir": str(tmp_path / "cache" / "b"), **more}
+        return pack(PackRequest(command[0], str(cwd), environ, command=command, **given))  # type: ignore[arg-type]
+
+    return make
+
+
+def test_a_program_that_makes_up_names_finds_what_lies_in_its_directory(packs: Packs, home: Path) -> None:
+    """A script that read a file by a name from its input, or from a server, failed on every node."""
+    project = home / "project"
+    made(project, {"x.sh": 'cat "$1"', "one": "", "deep/er/two": ""})
+    (project / "x.sh").chmod(0o755)
+    assert sent(packs(project, "./x.sh"), project) == {"x.sh", "one", "deep/er/two"}
+    assert sent(packs(project, "./x.sh", words=False, around=False), project) == {"x.sh"}
+
+
+def test_the_working_directory_counts_if_a_program_of_the_callers_runs(packs: Packs, home: Path) -> None:
+    made(home, {"tools/src/x.sh": "", "tools/share/t": "", "run/in": ""})
+    run = home / "run"
+    assert sent(packs(run, "sh", str(home / "tools/src/x.sh")), home) == {"tools/src/x.sh", "tools/share/t", "run/in"}
+    assert sent(packs(run, "env", "sh", "../tools/src/x.sh"), home) == {"tools/src/x.sh", "tools/share/t", "run/in"}
+    assert sent(packs(run, "cat", "/etc/hosts"), home) == set()
+    assert sent(packs(run, "sh", "-c", "hostname"), home) == set()
+
+
+def test_nothing_that_is_somebodys_all_lies_around_a_program(packs: Packs, home: Path) -> None:
+    """A home, and what many programs share, is no program's own directory."""
+    made(home, {"x.sh": "", "bin/y.sh": "", "bin/other": "", "letter": "", "Mail/inbox": ""})
+    assert sent(packs(home, "sh", "x.sh"), home) == {"x.sh"}
+    assert sent(packs(home, "sh", "bin/y.sh"), home) == {"bin/y.sh", "bin/other"}
+    assert sent(packs(Path("/tmp"), "sh", str(home / "x.sh")), home) == {"x.sh"}
+
+
+def test_a_large_directory_is_asked_for_by_name(packs: Packs, home: Path) -> None:
+    made(home / "many", {"x.sh": "", **{f"d/{number}": "" for number in range(300)}})
+    assert sent(packs(home / "many", "sh", "x.sh"), home) == {"many/x.sh"}
+    made(home / "big", {"x.sh": "", "one": ""})
+    with open(home / "big" / "image", "wb") as file:
+        file.truncate((20 << 20) + 1)
+    assert sent(packs(home / "big", "sh", "x.sh"), home) == {"big/x.sh"}
+
+
+def test_what_fewer_people_may_read_than_the_program_stays_here(packs: Packs, home: Path) -> None:
+    """Keys lie beside programs.  Whoever hides all of their files from others hides the program too."""
+    project = home / "project"
+    made(project, {"x.sh": "", "key.pem": "", "group": "", ".env": "", ".git/config": "", "open": ""})
+    (project / "key.pem").chmod(0o600)
+    (project / "group").chmod(0o640)
+    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "open"}
+    (project / "x.sh").chmod(0o640)
+    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "open", "group"}
+    (project / "x.sh").chmod(0o600)
+    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "open", "group", "key.pem"}
+
+
+def test_links_out_of_the_directory_and_what_compilers_leave_stay_here(packs: Packs, home: Path) -> None:
+    project = home / "project"
+    made(project, {"x.sh": "", "m.o": "", "__pycache__/m.pyc": "", "a": "", "../secret/s": ""})
+    (project / "out").symlink_to(home / "secret")
+    (project / "s").symlink_to(home / "secret" / "s")
+    (project / "b").symlink_to("a")
+    bundle = packs(project, "sh", "x.sh")
+    assert sent(bundle, home) == {"project/x.sh", "project/a"}
+    assert os.fsencode(project / "b") in {entry.path for entry in bundle.manifest.entries}
+
+
+def test_outside_the_working_directory_a_nodes_own_data_is_what_is_meant(packs: Packs, home: Path) -> None:
+    """A file that a program writes there on a shared file system would be lost in a copy."""
+    made(home, {"tool/x.sh": "", "tool/log": "", "tool/lib.sh": "", "run/in": ""})
+    bundle = packs(home / "run", "sh", str(home / "tool/x.sh"))
+    assert sent(bundle, home) == {"tool/x.sh", "tool/log", "tool/lib.sh", "run/in"}
+    assert os.fsencode(home / "tool/log") in bundle.manifest.yielding
+    assert not {os.fsencode(home / each) for each in ("tool/lib.sh", "run/in")} & set(bundle.manifest.yielding)
+
+
+def test_a_program_and_a_plug_in_around_another_have_their_libraries(
+    packs: Packs, compiled: Compile, home: Path, tmp_path: Path
+) -> None:
+    project = home / "project"
+    compiled("home/u/project/lib/libf.so", "int f(void) { return 0; }")
+    compiled("home/u/lib/libg.so", "int g(void) { return 0; }")
+    near = (f"-L{project}/lib", "-lf", "-Wl,-rpath,$ORIGIN/lib", f"-L{home}/lib", "-lg", "-Wl,-rpath,$ORIGIN/../lib")
+    compiled("home/u/project/helper", "int f(void); int g(void); int main(void) { return f() + g(); }", *near)
+    made(project, {"x.sh": ""})
+    assert sent(packs(project, "sh", "x.sh"), home) == {
+        "project/x.sh", "project/helper", "project/lib/libf.so", "lib/libg.so",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_file_that_comes_later_goes_along_and_the_output_does_not(
+    packs: Packs, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`gproc e ./. ./x.sh > out` sent what it was writing, and packed anew each time."""
+    project = home / "project"
+    made(project, {"x.sh": "", "one": ""})
+    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "one"}
+    made(project, {"two": ""})
+    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "one", "two"}
+    with open(project / "out", "w") as output:
+        monkeypatch.setattr("gproc.bundle.around.OUTPUTS", (output.fileno(), 10**6))
+        assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "one", "two"}
+        output.write("more")
+        output.flush()
+        assert not packs(project, "sh", "x.sh").reasons, "the cache has an answer"
+
+
+def test_an_interpreter_in_a_directory_of_the_callers_brings_no_more_than_its_library(packs: Packs, home: Path) -> None:
+    made(home, {"tools/other": "", "run/x.sh": ""})
+    shutil.copy("/bin/sh", home / "tools" / "sh")
+    assert sent(packs(home / "run", "../tools/sh", "x.sh"), home) == {"tools/sh", "run/x.sh"}
