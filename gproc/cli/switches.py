@@ -84,7 +84,7 @@ SWITCHES: Final = (
         "no_words",
         ("e", "map"),
         FLAG,
-        "The command's words bring no files along, and no programs that it runs.",
+        "The command's words bring no files along, no programs that it runs, and nothing that lies around these.",
         "no-words",
     ),
     Switch(

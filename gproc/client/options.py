@@ -31,7 +31,8 @@ class JobOptions(TypedDict, total=False):
     env: the program's whole environment; the caller's own if left out.  cwd: the caller's own if left out.
     node_cwd: the directory of the node that the program starts in, for real; as of --cwd.
     shell: `args` is one text for /bin/sh.  files: files and directories that go along, as of -f.
-    words: whether the command's words bring along the files that they name; as without --no-words.
+    words: whether the command's words bring along the files that they name, and own programs what lies around them;
+    as without --no-words.
     with_package: what the program's package installs and depends on goes along.
     venv: the directory of a Python environment that goes along as a whole and is active; as of --venv.
     traced: what earlier runs by `gproc e --trace` touched goes along; as without --no-trace.

@@ -103,8 +103,9 @@ def pack_program(
     environ: Mapping[str, str], words: bool = True, nodes_programs: bool = False, with_package: bool = False,
     traced: bool = True, venv: str = "", explain: bool = False,
 ) -> Bundle:  # fmt: skip
-    """command: the program's name and its words.  words: whether these bring along what they name.
+    """command: the program's name and its words.
 
+    words: whether these bring along what they name, and the caller's own programs what lies around them.
     nodes_programs: other programs that it names without a slash are the node's own.
     with_package: as of --with-package.  traced: what earlier traced runs of the program touched goes along.
     venv: a Python environment that goes along as a whole.
@@ -119,6 +120,7 @@ def pack_program(
         environ=environ,
         command=tuple(command),
         words=words,
+        around=words,
         nodes_programs=nodes_programs,
         with_package=with_package,
         traced=traced,

@@ -62,13 +62,10 @@ def compiled(tmp_path: Path) -> Compile:
 
 @pytest.fixture
 def packed(tmp_path: Path) -> Pack:
-    """packed("prog", environ={...}, ...): a bundle, with a cache and a working directory of its own.
-
-    What lies around the program does not count, so that each rule is seen alone: test_around.py has that.
-    """
+    """packed("prog", environ={...}, ...): a bundle, with a cache and a working directory of its own."""
 
     def make(program: str | Path, environ: Mapping[str, str] | None = None, **more: object) -> Bundle:
-        given = {"cwd": str(tmp_path), "cache_dir": str(tmp_path / "cache"), "around": False, **more}
+        given = {"cwd": str(tmp_path), "cache_dir": str(tmp_path / "cache"), **more}
         environ = {"PATH": "/usr/bin:/bin"} if environ is None else environ
         return pack(PackRequest(program=str(program), environ=environ, **given), explain=True)  # type: ignore[arg-type]
 

@@ -29,7 +29,7 @@ def packs(home: Path, tmp_path: Path) -> Packs:
 
     def make(cwd: Path, *command: str, **more: object) -> Bundle:
         environ = {"PATH": "/usr/bin:/bin", "HOME": str(home)}
-        given = {"cache_dir": str(tmp_path / "cache" / "b"), **more}
+        given = {"cache_dir": str(tmp_path / "cache" / "b"), "around": True, **more}
         return pack(PackRequest(command[0], str(cwd), environ, command=command, **given))  # type: ignore[arg-type]
 
     return make

@@ -98,8 +98,7 @@ def test_a_file_that_may_be_read_since_then_goes_along(packed: Pack, place: Path
     os.chown(place / "cache", 64_320, 0)
     packed("sh", command=("sh", "x.sh"), cwd=str(place))
     request = PackRequest(
-        "sh", str(place), {"PATH": "/usr/bin:/bin"}, command=("sh", "x.sh"), cache_dir=str(place / "cache/own"),
-        around=False,
+        "sh", str(place), {"PATH": "/usr/bin:/bin"}, command=("sh", "x.sh"), cache_dir=str(place / "cache/own")
     )
     for mode, found in ((0o600, {"x.sh"}), (0o644, {"x.sh", "in.cfg"})):
         (place / "in.cfg").chmod(mode)
@@ -239,7 +238,7 @@ def test_a_compiled_program_finds_a_file_and_a_directory_made_since(compiled: Co
         '#include <dirent.h>\n#include <stdio.h>\nint main(void) { return !opendir("plug") || !fopen("in.x", "r"); }'
     ))  # fmt: skip
     environ = {"PATH": "/usr/bin:/bin"}
-    request = PackRequest("./m", str(tmp_path), environ, cache_dir=str(tmp_path / "cache" / "b"), around=False)
+    request = PackRequest("./m", str(tmp_path), environ, cache_dir=str(tmp_path / "cache" / "b"))
     assert sent(pack(request), tmp_path) == {"m"}
     made(tmp_path, {"in.x": ""})
     assert sent(pack(request), tmp_path) == {"m", "in.x"}

@@ -199,8 +199,7 @@ def test_a_file_that_a_script_named_before_it_was_there_goes_along(tmp_path: Pat
     for path in (work / "x.sh", work):
         os.utime(path, (1, 1))
     request = PackRequest(
-        "sh", str(work), {"PATH": "/usr/bin:/bin"}, command=("sh", "x.sh"), cache_dir=str(tmp_path / "cache" / "b"),
-        around=False,
+        "sh", str(work), {"PATH": "/usr/bin:/bin"}, command=("sh", "x.sh"), cache_dir=str(tmp_path / "cache" / "b")
     )
     assert sent(pack(request), work) == {"x.sh"}
     made(work, {"in.csv": "1\n"})

@@ -37,8 +37,7 @@ def request_for(tmp_path: Path) -> Callable[..., PackRequest]:
     def make(program: str | Path, *extra: str, **environ: str) -> PackRequest:
         environ = {"PATH": "/usr/bin:/bin", **environ}
         return PackRequest(
-            program=str(program), cwd=str(tmp_path), environ=environ, extra=extra, cache_dir=str(tmp_path / "cache"),
-            around=False,
+            program=str(program), cwd=str(tmp_path), environ=environ, extra=extra, cache_dir=str(tmp_path / "cache")
         )
 
     return make
@@ -341,8 +340,7 @@ class TestCache:
         code = (
             "import sys; from gproc.packager import PackRequest, pack\n"
             f"cache = {request.cache_dir!r}\n"
-            f"bundle = pack(PackRequest('date', {str(tmp_path)!r}, {{'PATH': '/usr/bin:/bin'}}, cache_dir=cache,\n"
-            "    around=False))\n"
+            f"bundle = pack(PackRequest('date', {str(tmp_path)!r}, {{'PATH': '/usr/bin:/bin'}}, cache_dir=cache))\n"
             "assert not bundle.reasons, bundle.reasons\n"
             "bad = {'lief', 'pathlib', 'dataclasses', 'gproc.bundle.packing', 'gproc.bundle.elf'} & set(sys.modules)\n"
             "assert not bad, bad"

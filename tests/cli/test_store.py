@@ -41,7 +41,7 @@ def send(cluster: Cluster, name: str, size_bytes: int = 100_000) -> Path:
     path = cluster.work / name
     path.write_bytes(b"#!/bin/sh\necho sent\nexit\n" + os.urandom(size_bytes))
     path.chmod(0o755)
-    assert cluster.exec("-n", "1", str(path)).stdout == b"sent\n"
+    assert cluster.exec("-n", "--no-words", "1", str(path)).stdout == b"sent\n"
     return path
 
 
@@ -75,7 +75,7 @@ def test_programs_get_json(cluster: Cluster) -> None:
 @pytest.mark.stress
 def test_pruning_removes_the_least_recently_used_first(cluster: Cluster) -> None:
     first, second, third = (send(cluster, name, 1 << 20) for name in ("first", "second", "third"))
-    assert cluster.exec("-n", "1", str(first)).returncode == 0
+    assert cluster.exec("-n", "--no-words", "1", str(first)).returncode == 0
     sizes = [bundle["size_bytes"] for bundle in kept(cluster).values()]
     done = store(cluster, f"--prune={sum(sizes) - 1}")
     assert done.stdout.startswith("removed 1 of 3 bundles, ")
