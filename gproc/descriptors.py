@@ -8,6 +8,7 @@ import io
 import os
 import resource
 import select
+import stat
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 PIPE_BYTES: Final = 64 << 10
 """Capacity of a new pipe: pipe(7)."""
+
+_WRITERS_END_MS: Final = 200
+"""`cat x.sh | gproc e . sh` waits so long for the script's end.  Of `<<END` a shell has written all before."""
 
 
 def allow_all() -> None:
@@ -33,6 +37,46 @@ def widen(pipe: int, wanted_bytes: int) -> None:
     with contextlib.suppress(OSError):
         if fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) < wanted_bytes:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, wanted_bytes)
+
+
+def name_of(descriptor: int) -> str:
+    """The path of the regular file that a descriptor is, if it still has that name; else ""."""
+    try:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        here, there = os.fstat(descriptor), os.stat(path)
+    except (OSError, ValueError):
+        return ""
+    return path if stat.S_ISREG(here.st_mode) and os.path.samestat(here, there) else ""
+
+
+def peeked(descriptor: int, most: int) -> bytes:
+    """What a program would read from a file, or from a pipe that nobody writes to any more; nothing is taken from it.
+
+    b"" for all else: what is still to come is not known.
+    """
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode):
+            return os.pread(descriptor, most, os.lseek(descriptor, 0, os.SEEK_CUR))
+        return _in_pipe(descriptor, most) if stat.S_ISFIFO(mode) else b""
+    except OSError:
+        return b""
+
+
+def _in_pipe(descriptor: int, most: int) -> bytes:
+    poll = select.poll()
+    poll.register(descriptor, 0)  # without writers: POLLHUP is told whether it was asked for or not
+    if not any(event & select.POLLHUP for _, event in poll.poll(_WRITERS_END_MS)):
+        return b""
+    import ctypes  # 5 ms
+
+    into, out_of = os.pipe()
+    try:
+        count = ctypes.CDLL(None).tee(descriptor, out_of, ctypes.c_size_t(min(most, PIPE_BYTES)), 0)
+        return os.read(into, count) if count > 0 else b""
+    finally:
+        os.close(into)
+        os.close(out_of)
 
 
 def open_standard_descriptors() -> None:

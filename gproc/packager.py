@@ -38,6 +38,8 @@ class PackRequest(msgspec.Struct, frozen=True):
     command: all words of the command, whose first is `program`; () if only the program is meant.
     words: whether the other words bring along what they name (`--no-words`).
     around: whether the caller's own programs and scripts bring along the small directories in which they lie.
+    standard_input: the descriptor that the command reads as its standard input, if it is known: the words of a file
+    count too, and a file or a text that waits in a pipe is the script of an interpreter that is given none.
     nodes_programs: programs that the command names without a slash, but for its first, are the node's own.
     with_package: add what the packages of the programs install and depend on.
     venv: the directory of a Python environment that goes along as a whole, and is active; "": none.
@@ -56,6 +58,7 @@ class PackRequest(msgspec.Struct, frozen=True):
     command: tuple[str, ...] = ()
     words: bool = True
     around: bool = False
+    standard_input: int | None = None
     nodes_programs: bool = False
     with_package: bool = False
     venv: str = ""
@@ -223,11 +226,13 @@ def _meant(request: PackRequest) -> Meant:
     also = tuple(map(Ran, request.also))
     says_more = len(request.command) > 1 or os.path.basename(request.program) in SAY_MORE
     named = files_named(request.environ, request.cwd) or directories_named(request.environ, request.cwd)
-    if request.words and request.root == "/" and (says_more or named):
+    if request.words and request.root == "/" and (says_more or named or request.standard_input is not None):
         from gproc.bundle.words import meant
 
         command = request.command or (request.program,)
-        found = meant(command, request.cwd, request.environ, nodes_programs=request.nodes_programs)
+        found = meant(
+            command, request.cwd, request.environ, request.standard_input, nodes_programs=request.nodes_programs
+        )
         return replace(found, programs=(*found.programs, *also), around=request.around)
     return Meant((Ran(request.program), *also), around=request.around and request.root == "/")
 

@@ -1,7 +1,8 @@
 """What the words of a command mean: the programs that it runs, and the caller's files that it names.
 
 A relative word, or one below the working directory or the caller's home, means the caller's file.  Any other absolute
-path means the node's file if the node has one, else the caller's.  Looks at names and sizes, opens nothing.
+path means the node's file if the node has one, else the caller's.  Looks at names and sizes, and reads nothing but the
+standard input, from which it takes nothing.
 
 This runs for every command, so it imports nothing large.
 """
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from typing import Final
 
+from gproc import descriptors
 from gproc.bundle import defaults, prefixes, search_paths, told
 from gproc.bundle.guessed import ENTRIES_MAX, Guesses
 from gproc.bundle.meaning import Meant, Ran
@@ -47,21 +49,36 @@ _CLEARS: Final = frozenset({"-i", "-", "--ignore-environment"})
 _NUMBERED: Final = re.compile(r"%(0?\d?d)")
 _PART: Final = re.compile(r"[\w./@+-]{3,200}")
 _PARTS_MAX: Final = 100
+_INPUT_BYTES_MAX: Final = 1 << 20
+_INPUT_TEXT_BYTES: Final = 64 << 10
+_INPUT_PARTS_MAX: Final = 5000
+_OF_INPUT: Final = ("sh", "python", "perl", "ruby", "node", "lua", "tcl", "php", "guile", "octave", "m4")
+"""Interpreters that take a script from their standard input."""
+
 _IN_ONE_WORD: Final = re.compile(r"-[A-Za-z][^-=].*", re.DOTALL)
 _OF_LIST: Final = re.compile("[,:]")
 _CLASS_PATHS: Final = ("-cp", "-classpath", "--class-path", "-p", "--module-path")
 _CLASS: Final = re.compile(r"\.(class|jar|properties|xml)$")
 
 
-def meant(command: Sequence[str], cwd: str, environ: Mapping[str, str], *, nodes_programs: bool = False) -> Meant:
-    """nodes_programs: names without a slash that the command runs itself are the node's own programs (`--shell`)."""
-    return _Reader(cwd, environ, nodes_programs).read(command)
+def meant(
+    command: Sequence[str], cwd: str, environ: Mapping[str, str], standard_input: int | None = None, *,
+    nodes_programs: bool = False,
+) -> Meant:  # fmt: skip
+    """standard_input: a descriptor, from which nothing is taken: the script of an interpreter that is given none.
+
+    For other programs it is a text, if it is a file.
+
+    nodes_programs: names without a slash that the command runs itself are the node's own programs (`--shell`).
+    """
+    return _Reader(cwd, environ, standard_input, nodes_programs).read(command)
 
 
 class _Reader:
-    def __init__(self, cwd: str, environ: Mapping[str, str], nodes_programs: bool) -> None:
+    def __init__(self, cwd: str, environ: Mapping[str, str], standard_input: int | None, nodes_programs: bool) -> None:
         self._cwd = cwd
         self._environ = environ
+        self._standard_input = standard_input
         self._nodes_programs = nodes_programs
         self._home = environ.get("HOME", "").rstrip("/")
         self._guesses = Guesses((cwd, self._home))
@@ -80,6 +97,8 @@ class _Reader:
                 for path in zone_file(word.removeprefix("TZ=")):
                     self._word(path)
         whole = dict(self._whole)
+        if self._standard_input is not None and os.path.isfile(f"/proc/self/fd/{self._standard_input}"):
+            self._text(_shown(self._standard_input, _INPUT_TEXT_BYTES), _INPUT_PARTS_MAX)
         for path in files_named(self._environ, self._cwd):
             if self._guesses.size(path) is not None:
                 self._word(path)
@@ -130,10 +149,20 @@ class _Reader:
         if interpreter in ("make", "ninja"):
             return self._makefile(words, interpreter), ""
         word, code = prefixes.script(words, interpreter)
-        if not word:
-            return "", code
+        if not word or (interpreter == "sh" and "-s" in words):
+            return ("", code) if code else self._script_read(interpreter)
         path = self._absolute(word)
         return (path, code) if os.path.isfile(path) else ("", code)
+
+    def _script_read(self, interpreter: str) -> tuple[str, str]:
+        """The script that an interpreter reads from its standard input: `python3 < x.py`, `sh <<END`."""
+        if self._standard_input is None or interpreter not in _OF_INPUT:
+            return "", ""
+        path = descriptors.name_of(self._standard_input)
+        size = self._guesses.size(path) if path else None
+        if size is not None and size <= _INPUT_BYTES_MAX:
+            return path, ""
+        return "", _shown(self._standard_input, _INPUT_TEXT_BYTES)
 
     def _makefile(self, words: list[str], language: str) -> str:
         return next(filter(os.path.isfile, map(self._absolute, prefixes.makefiles(words, language))), "")
@@ -169,9 +198,9 @@ class _Reader:
             if each == f"{before}{number}{after}" and number.isdigit():
                 self._guess(f"{directory}/{each}", word)
 
-    def _text(self, text: str) -> None:
+    def _text(self, text: str, parts_max: int = _PARTS_MAX) -> None:
         """A word with blanks may be a command of the program's own: `sqlite3 x.db ".read x.sql"`."""
-        for word in dict.fromkeys(_PART.findall(text)[:_PARTS_MAX]):
+        for word in dict.fromkeys(_PART.findall(text)[:parts_max]):
             is_relative = ("." in word or "/" in word) and not word.startswith("/")
             if is_relative and self._guesses.size(self._absolute(word)) is not None:
                 self._word(word)
@@ -260,6 +289,12 @@ def _candidates(word: str) -> Iterator[tuple[str, bool]]:
         yield word[2:], False
     if "," in word or ":" in word:
         yield from ((part, False) for part in _OF_LIST.split(word)[:FILES_MAX] if part)
+
+
+def _shown(descriptor: int, most: int) -> str:
+    """The first bytes that a program would read, if they are a text, else ""."""
+    head = descriptors.peeked(descriptor, most)
+    return "" if b"\0" in head else os.fsdecode(head)
 
 
 def _names(directory: str) -> list[str]:

@@ -56,6 +56,7 @@ def run(options: BundleOptions) -> int:
     request = PackRequest(
         program=options.command[0],
         command=options.command,
+        around=True,
         cwd=working_directory(),
         environ=os.environ,
         extra=options.files,

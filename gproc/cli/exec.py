@@ -84,8 +84,8 @@ def run(options: ExecOptions, manner: Manner | None = None) -> int:
     cwd = working_directory()
     command = shell_command(options.command) if options.shell else options.command
     check_sending(options)
-    bundle = None if options.local_bin else packed(options, command, cwd, trace, quiet=options.json_progress)
     stdin = manner.stdin(options)
+    bundle = None if options.local_bin else packed(options, command, cwd, trace, stdin, quiet=options.json_progress)
     request = program_request(
         meant.nodes,
         [os.fsencode(word) for word in command],
@@ -264,9 +264,12 @@ def left(foreground: Foreground, *, detached: bool) -> int:
 
 
 def packed(
-    options: ProgramOptions, command: Sequence[str], cwd: str, trace: Trace, *, quiet: bool = False
-) -> Bundle:
-    """Raises: BundleError and its kinds; NoMaster and the like, before much is read for a master that is not there."""
+    options: ProgramOptions, command: Sequence[str], cwd: str, trace: Trace, standard_input: int | None = None, *,
+    quiet: bool = False,
+) -> Bundle:  # fmt: skip
+    """standard_input: the descriptor that the command reads there, or None.
+
+    Raises: BundleError and its kinds; NoMaster and the like, before much is read for a master that is not there."""
     if options.files or options.venv or options.image or options.trace or options.with_package:
         check_master(options.socket)
     program = command[0]
@@ -280,6 +283,8 @@ def packed(
         image=options.image,
         library_path=options.library_path,
         words=not options.no_words,
+        around=not options.no_words,
+        standard_input=standard_input,
         nodes_programs=options.shell,
         with_package=options.with_package,
         traced=options.trace is not False,

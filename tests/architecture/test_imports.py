@@ -73,7 +73,7 @@ ONLY = {
     "ssl": {"trust.tls", "link.transport"},
     "lief": {"bundle.elf"},
     "cryptography": {"trust.certificates"},
-    "ctypes": {"policy.account", "root.kernel", "start.ssh", "trust.caller", "bundle.ptrace"},
+    "ctypes": {"policy.account", "root.kernel", "start.ssh", "trust.caller", "bundle.ptrace", "descriptors"},
     "typer": {"cli.installing"},
     "shellingham": {"cli.installing"},
     "asyncssh": {"start.ssh", "start.login", "start.user_config"},

@@ -201,3 +201,40 @@ def test_blanks_in_a_script_took_a_second_each_64_kib() -> None:
     pair = f'"a"+{" " * 77}'.encode()
     assert names_in(pair * 2000, "python")
     assert "d/c*.x" in names_in(b'"d/c" +\n  str(i)\n  + ".x"', "python")
+
+
+def test_a_script_on_standard_input_is_one_and_other_input_is_a_text(packed: Pack, tmp_path: Path) -> None:
+    """`bash < x.sh`, `R --no-save < x.R` and `lmp < in.melt` found nothing that the input names."""
+    made(tmp_path, {"x.sh": ". ./lib.sh\n", "lib.sh": "", "in.melt": "read_data data.lmp\n", "data.lmp": "", "b": ""})
+    with open(tmp_path / "x.sh", "rb") as script, open(tmp_path / "in.melt", "rb") as deck:
+        for words in (("sh",), ("sh", "-s", "b"), ("env", "A=1", "sh", "-")):
+            bundle = packed(words[0], command=words, standard_input=script.fileno())
+            assert {"x.sh", "lib.sh"} <= sent(bundle, tmp_path)
+        for words in (("cat",), ("sh", "-c", "cat")):
+            assert sent(packed(words[0], command=words, standard_input=script.fileno()), tmp_path) == {"lib.sh"}
+        assert sent(packed("cat", command=("cat",), standard_input=deck.fileno()), tmp_path) == {"data.lmp"}
+        assert script.read() == b". ./lib.sh\n", "all is left to read"
+    with open("/bin/true", "rb") as binary:
+        assert sent(packed("cat", command=("cat",), standard_input=binary.fileno()), tmp_path) == set()
+
+
+def test_a_script_in_a_pipe_is_seen_and_stays_there(packed: Pack, tmp_path: Path) -> None:
+    """`gproc e . sh <<END`: a shell writes the text into a pipe.  While somebody may write more, it is not known."""
+    made(tmp_path, {"lib.sh": "", "data": ""})
+    into, out_of = os.pipe()
+    os.write(out_of, b". ./lib.sh\ncat data\n")
+    assert sent(packed("sh", command=("sh",), standard_input=into), tmp_path) == set()
+    os.close(out_of)
+    assert sent(packed("cat", command=("cat",), standard_input=into), tmp_path) == set()
+    assert sent(packed("sh", command=("sh",), standard_input=into), tmp_path) == {"lib.sh", "data"}
+    assert os.read(into, 100) == b". ./lib.sh\ncat data\n"
+    assert sent(packed("sh", command=("sh",), standard_input=into), tmp_path) == set()
+    os.close(into)
+    assert sent(packed("sh", command=("sh",), standard_input=into), tmp_path) == set()
+
+
+def test_a_large_standard_input_is_no_script_and_is_read_in_part(packed: Pack, tmp_path: Path) -> None:
+    made(tmp_path, {"late.txt": "", "first.txt": ""})
+    (tmp_path / "big").write_text("first.txt " + "\n" * (1 << 20) + " late.txt")
+    with open(tmp_path / "big", "rb") as big:
+        assert sent(packed("sh", command=("sh",), standard_input=big.fileno()), tmp_path) == {"first.txt"}
