@@ -111,7 +111,7 @@ class Bundle(msgspec.Struct, frozen=True, dict=True):
     encoded: the manifest's encoded form, whose digest names the bundle.
     sources: path in the bundle -> path to read from, for each file for which these differ.
     reasons: path in the bundle -> why it is there; empty if the bundle came from the cache.
-    made: chunks that are in no file, but were made for this bundle.
+    made: chunks that are in no file, but were made for this bundle, or that are in memory.
     bases: path in the bundle -> the offset at which a file begins in its source, if not 0.
     left: words of the command that name directories or large files of the caller, which only -f takes along.
     stamps: path to read from -> its state when it was packed; a file that is not in it is hashed when it is sent.
@@ -337,7 +337,8 @@ def _pack_afresh(
     image.memo.save()
     encoded = encode(packed.manifest)
     sources = {path: source for path, source in packed.sources.items() if path != source}
-    bundle = Bundle(encoded, digest_of(encoded), sources, packed.reasons, packed.made, left=meant.left)
+    made = packed.made | packed.held
+    bundle = Bundle(encoded, digest_of(encoded), sources, packed.reasons, made, left=meant.left)
     if packed.made:
         return bundle  # what is read from /proc or /sys is another file the next time
     record = cache.Record(

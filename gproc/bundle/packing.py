@@ -56,13 +56,14 @@ class Packed(msgspec.Struct, frozen=True):
     """A fresh bundle.
 
     sources: the path that each file is read from.  reasons: why each file and link is there.  made: chunks that are
-    not read again.
+    not read again.  held: chunks that need not be read again.
     """
 
     manifest: Manifest
     sources: dict[bytes, bytes]
     reasons: dict[bytes, str]
     made: dict[Digest, bytes]
+    held: dict[Digest, bytes]
 
 
 def pack(
@@ -126,7 +127,8 @@ class _Packing:
 
     def guess(self, reasons: Mapping[str, str]) -> dict[str, str]:
         """Add files that a text may mean, as far as they can go.  reasons: by path.  Returns their real paths."""
-        found = {path: self._layout.add(path, why) for path, why in reasons.items() if can_go(self._image, path)}
+        can = {path: why for path, why in reasons.items() if can_go(self._image, path)}
+        found = {path: self._layout.add(path, why, guessed=True) for path, why in can.items()}
         for real in found.values():
             self.show(real)
         return found
@@ -145,7 +147,7 @@ class _Packing:
         self._add_seen(program, started, seen)
         self._add_objects_among(sorted({*self._extras, *self._add_around()}), started.programs[0])
         yielding = self._add_yielding((*meant.yielding, *self._lent))
-        loaders = {linker.loader for linker in self._linkers.values()}
+        loaders = {each.loader for each in self._linkers.values()}
         searched = library_dirs.directories(self._image, self._layout.paths(), self._objects, loaders)
         entries, sources = self._layout.entries()
         manifest = Manifest(
@@ -160,8 +162,7 @@ class _Packing:
             fixed=tuple(map(os.fsencode, code_dirs.outermost(self._fixed))),
             yielding=tuple(map(os.fsencode, yielding)),
         )
-        reasons = {os.fsencode(path): reason for path, reason in self._layout.reasons.items()}
-        return Packed(manifest, sources, reasons, self._layout.made)
+        return Packed(manifest, sources, self._layout.encoded_reasons(), self._layout.made, self._layout.held)
 
     def _found(self, name: str) -> str | None:
         """Another program that the command runs; None if there is none here: the node may have one."""
@@ -375,8 +376,7 @@ class _Packing:
             return None
         try:
             return elf.read(self._image.host(path), self._image.memo)
-        except elf.BadElf:
-            # Data that only looks like ELF (an object file, a core dump) is packed as it is.
+        except (elf.BadElf, FileNotFoundError):  # data that only looks like ELF, or a guess that is gone
             return None
 
     def _linker(self, parsed: elf.Elf) -> Linker:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gproc.packager import Bundle, PackRequest, pack
+from gproc.bundle.entries import BundleEntries
+from gproc.errors import BundleError
+from gproc.packager import Bundle, PackRequest, pack, read_chunk
 from tests.bundle.conftest import Compile, made, sent
 
 Packs = Callable[..., Bundle]
@@ -139,3 +141,54 @@ def test_an_interpreter_in_a_directory_of_the_callers_brings_no_more_than_its_li
     made(home, {"tools/other": "", "run/x.sh": ""})
     shutil.copy("/bin/sh", home / "tools" / "sh")
     assert sent(packs(home / "run", "../tools/sh", "x.sh"), home) == {"tools/sh", "run/x.sh"}
+
+
+@pytest.fixture
+def before_reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """before_reading(act): do this when all files are known, before they are read."""
+
+    def at(act: Callable[[], object]) -> None:
+        entries = BundleEntries.entries
+
+        def acting(self: BundleEntries) -> object:
+            act()
+            return entries(self)
+
+        monkeypatch.setattr(BundleEntries, "entries", acting)
+
+    return at
+
+
+def test_a_file_that_goes_away_meanwhile_is_left_out(
+    packs: Packs, home: Path, before_reading: Callable[[Callable[[], object]], None]
+) -> None:
+    """Other programs make and remove files around this one: nobody has asked for these."""
+    project = home / "project"
+    made(project, {"x.sh": "", "one": "", "two": ""})
+    (project / "two").rename(project / "2")
+    (project / "two").symlink_to("2")
+    before_reading(lambda: (project / "2").unlink(missing_ok=True))
+    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "one"}
+    with pytest.raises(BundleError, match="one: cannot be read: No such file"):
+        before_reading((project / "one").unlink)
+        packs(project, "sh", "x.sh", "one")
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_log_that_is_being_written_goes_along_as_it_was(packs: Packs, home: Path) -> None:
+    """A program that wrote its log beside the next one made this one fail: the log had changed when it was sent."""
+    project = home / "project"
+    made(project, {"x.sh": "", "log": "1\n"})
+    bundle = packs(project, "sh", "x.sh")
+    (file,) = (each for each in bundle.manifest.files() if each.path.endswith(b"/log"))
+    (project / "log").write_text("2\n")
+    ((digest, _, _),) = file.chunks()
+    assert read_chunk(bundle, digest) == b"1\n"
+    assert packs(project, "sh", "x.sh").digest != bundle.digest
+    made(project, {"x.sh": "#"})
+    bundle = packs(project, "sh", "x.sh", "log")
+    assert not packs(project, "sh", "x.sh", "log").reasons, "the cache has an answer"
+    (file,) = (each for each in bundle.manifest.files() if each.path.endswith(b"/log"))
+    (project / "log").write_text("3\n")
+    with pytest.raises(BundleError, match="log: changed while it was being sent"):
+        read_chunk(bundle, next(iter(file.chunks()))[0])

@@ -8,13 +8,13 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import gproc
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 from tests.system.as_user import gproc_as
 from tests.system.cluster import Cluster
 
@@ -31,13 +31,6 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]
     cluster.slave(1, *(("-p=false",) if request.param.endswith("plain") else ()))
     yield cluster
     cluster.stop()
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
 
 
 def states(pids: list[int]) -> set[str]:
