@@ -169,6 +169,13 @@ static bool put(int node, int own, const char *name) {
     return good || fail_in(-failure.code, NULL, node, name);
 }
 
+static bool same_device(int one, int other) {
+    struct statx first, second;
+    return SYS5(statx, one, "", AT_EMPTY_PATH, STATX_TYPE, &first) == 0 &&
+           SYS5(statx, other, "", AT_EMPTY_PATH, STATX_TYPE, &second) == 0 &&
+           first.stx_dev_major == second.stx_dev_major && first.stx_dev_minor == second.stx_dev_minor;
+}
+
 /* What the node has in a directory, also in ours; of what both have, ours is shown.  `node` is closed. */
 static bool put_all(const struct plan *plan, int node, int own, uint32_t depth, uint32_t *count) {
     struct entries entries = {.directory = node};
@@ -183,21 +190,16 @@ static bool put_all(const struct plan *plan, int node, int own, uint32_t depth, 
             good = place_as_user(find_below, &below, name);
             int inside = good && below.list >= 0 ? open_below(own, name) : -1;
             good = good && (below.list < 0 || inside >= 0);
-            if (good && below.list >= 0) {
+            if (good && below.list >= 0 && same_device(own, inside)) { /* else the node's own is there already */
                 good = put_all(plan, below.list, inside, depth + 1, count);
+                below.list = -1;
             }
+            close_quietly(below.list);
             close_quietly(inside);
         }
     }
     close_quietly(node);
     return good;
-}
-
-static bool same_device(int one, int other) {
-    struct statx first, second;
-    return SYS5(statx, one, "", AT_EMPTY_PATH, STATX_TYPE, &first) == 0 &&
-           SYS5(statx, other, "", AT_EMPTY_PATH, STATX_TYPE, &second) == 0 &&
-           first.stx_dev_major == second.stx_dev_major && first.stx_dev_minor == second.stx_dev_minor;
 }
 
 struct held {
@@ -259,6 +261,27 @@ static int find_held(void *argument) {
     return 0;
 }
 
+/* Remove the directories above a name that have nothing in them any more: the node has them too. */
+static void remove_empty(int own, const char *name) {
+    static char path[PATH_BYTES_MAX + 1];
+    size_t length = strlen(name);
+    memcpy(path, name, length + 1);
+    bool empty = true;
+    while (empty) {
+        while (length > 0 && path[length - 1] != '/') {
+            length--;
+        }
+        if (length == 0) {
+            return;
+        }
+        path[--length] = 0;
+        const char *last;
+        int parent = open_parent(own, path, &last);
+        empty = parent >= 0 && SYS3(unlinkat, parent, last, AT_REMOVEDIR) == 0;
+        close_quietly(parent);
+    }
+}
+
 /* Remove from our own directory what the node has itself: it is put back after that, as all that the node has. */
 static bool give_way(const struct operation *operation, const struct plan *plan, int node, int own) {
     static struct held held;
@@ -270,26 +293,51 @@ static bool give_way(const struct operation *operation, const struct plan *plan,
     for (uint32_t index = 0; good && index < operation->kept.count; index++) {
         const char *last;
         int directory = held.has[index] ? open_parent(own, operation->kept.words[index], &last) : -1;
-        long result = directory < 0 ? 0 : SYS3(unlinkat, directory, last, 0);
-        /* EBUSY: the node's own is there already, by a directory below this one that was shown before. */
+        /* The node's own is there already, by a directory below this one that was shown before: never remove that. */
+        bool is_ours = directory >= 0 && same_device(own, directory);
+        long result = directory < 0 ? -ENOENT : is_ours ? SYS3(unlinkat, directory, last, 0) : -EBUSY;
         good = result == 0 || result == -ENOENT || result == -EBUSY ||
                fail_below(result, NULL, operation->at, operation->kept.words[index]);
         close_quietly(directory);
+        if (good && held.has[index] && result != -EBUSY) {
+            remove_empty(own, operation->kept.words[index]);
+        }
     }
     return good;
+}
+
+static bool is_empty(int directory) {
+    int list = (int)SYS4(openat, directory, ".", READABLE, 0);
+    struct entries entries = {.directory = list};
+    bool empty = list >= 0 && next_name(&entries) == NULL;
+    close_quietly(list);
+    return empty;
 }
 
 static bool show(const struct operation *operation, const struct plan *plan, struct search *search, int root) {
     static char path[PATH_BYTES_MAX + 1];
     memcpy(path, operation->at + 1, search->length);
     path[search->length - 1] = 0;
+    bool is_there = search->length == strlen(operation->at);
+    bool gives_way = operation->kept.count > 0 && is_there && search->list >= 0;
     int own = open_below(root, path);
-    bool good = own >= 0;
+    if (own == -ENOENT && gives_way) {
+        return true; /* all of it has given way to the node's own, with a directory around it */
+    }
+    if (own >= 0 && !same_device(own, root)) {
+        close_quietly(own);
+        return true; /* the same, and it was put back */
+    }
+    bool good = own >= 0 || fail(own, NULL, operation->at);
+    good = good && (!gives_way || give_way(operation, plan, search->list, own));
+    if (good && gives_way && !operation->stays && is_empty(own)) {
+        good = bind(search->found, own, operation->at);
+        close_quietly(own);
+        return good;
+    }
     if (good && search->list >= 0) {
         uint32_t count = 0;
-        bool is_there = search->length == strlen(operation->at);
-        good = operation->kept.count == 0 || !is_there || give_way(operation, plan, search->list, own);
-        good = good && put_all(plan, search->list, own, 0, &count);
+        good = put_all(plan, search->list, own, 0, &count);
         search->list = -1;
     }
     good = good && bind(own, search->found, operation->at);

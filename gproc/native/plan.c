@@ -211,13 +211,14 @@ static bool read_view(struct plan *plan, struct cursor *from, uint32_t kind) {
         }
         return operation->lowers.count > 0 || bad("a union of nothing");
     case PLACE: {
-        uint32_t whole;
-        if (!take_path(from, &operation->at) || !take_path(from, &operation->source) || !take_number(from, &whole) ||
+        uint32_t how;
+        if (!take_path(from, &operation->at) || !take_path(from, &operation->source) || !take_number(from, &how) ||
             !take_list(from, &operation->kept, NAMES, KEPT_MAX)) {
             return false;
         }
-        operation->whole = whole == 1;
-        return (whole <= 1 && operation->at[1] != 0) || bad("no such place");
+        operation->whole = how == 1;
+        operation->stays = how == 2;
+        return (how <= 2 && operation->at[1] != 0) || bad("no such place");
     }
     case TOP:
         return take_path(from, &operation->at) && take_list(from, &operation->made, NAMES, TOPS_MAX) &&

@@ -38,7 +38,7 @@ def show(operation: InPlace, identity: Identity) -> None:
         root = os.open(operation.root, _HANDLE | os.O_DIRECTORY)
         try:
             # What is on the device of the job's own root is shown already, by an operation before this one.
-            if os.fstat(root).st_dev != os.fstat(found).st_dev:
+            if not _same_device(root, found):
                 _show(operation, found, lists, root, identity)
         finally:
             os.close(root)
@@ -76,11 +76,22 @@ def _listed(found: int) -> int:
 
 def _show(operation: InPlace, found: int, rest: list[int], root: int, identity: Identity) -> None:
     length = int(os.read(rest[0], 8))
-    own = _below(root, operation.at[:length].strip(b"/"))
+    gives_way = operation.yielding != () and length == len(operation.at) and len(rest) > 1
     try:
+        own = _below(root, operation.at[:length].strip(b"/"))
+    except FileNotFoundError:
+        if not gives_way:
+            raise
+        return  # all of it has given way to the node's own, with a directory around it
+    try:
+        if not _same_device(own, root):
+            return  # the same, and it was put back
+        if gives_way:
+            _give_way(operation.yielding, rest[1], own, identity)
+            if not operation.stays and _is_empty(own):
+                kernel.mount(_by_descriptor(found), _by_descriptor(own), None, kernel.MS_BIND | kernel.MS_REC)
+                return
         if len(rest) > 1:
-            if length == len(operation.at):
-                _give_way(operation.yielding, rest[1], own, identity)
             _put_all(rest[1], own, identity, 0, [ENTRIES_MAX])
         kernel.mount(_by_descriptor(own), _by_descriptor(found), None, kernel.MS_BIND | kernel.MS_REC)
     finally:
@@ -99,15 +110,49 @@ def _give_way(yielding: Sequence[bytes], node: int, own: int, identity: Identity
     for path, has in zip(yielding, held, strict=True):
         parent, _, name = path.rpartition(b"/")
         if has:
-            directory = _below(own, parent)
-            try:
-                os.unlink(name, dir_fd=directory)
-            except OSError as error:
-                # The node's own is there already, by a directory below this one that was shown before.
-                if error.errno not in (errno.EBUSY, errno.ENOENT):
-                    raise OSError(error.errno, error.strerror, _path_of(node) + b"/" + path) from error
-            finally:
-                os.close(directory)
+            _remove(own, parent, name, _path_of(node) + b"/" + path)
+
+
+def _remove(own: int, parent: bytes, name: bytes, shown: bytes) -> None:
+    """Remove a file, and the directories above it that have nothing in them any more: the node has them too."""
+    try:
+        directory = _below(own, parent)
+    except FileNotFoundError:  # it is removed already
+        return
+    try:
+        # Else the node's own is there already, by a directory below this one that was shown before: never remove that.
+        if not _same_device(own, directory):
+            return
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno == errno.EBUSY:  # a file of the node's own, in the same way
+            return
+        raise OSError(error.errno, error.strerror, shown) from error
+    finally:
+        os.close(directory)
+    while parent:
+        parent, _, name = parent.rpartition(b"/")
+        directory = _below(own, parent)
+        try:
+            os.rmdir(name, dir_fd=directory)
+        except OSError:  # it has more
+            return
+        finally:
+            os.close(directory)
+
+
+def _same_device(one: int, other: int) -> bool:
+    return os.fstat(one).st_dev == os.fstat(other).st_dev
+
+
+def _is_empty(own: int) -> bool:
+    handle = os.open(b".", _LIST, dir_fd=own)
+    try:
+        return not os.listdir(handle)
+    finally:
+        os.close(handle)
 
 
 def _told(content: bytes) -> int:
@@ -133,7 +178,7 @@ def _has(node: int, own: int, path: bytes) -> bool:
             os.close(here)
             here = below
             os.close(_listed(here))
-            if os.fstat(here).st_dev == os.fstat(own).st_dev:
+            if _same_device(here, own):
                 return False
         return _kind(here, name) != 0
     except OSError:
@@ -175,7 +220,8 @@ def _put_below(node: int, own: int, name: bytes, identity: Identity, depth: int,
     try:
         mine = os.open(name, _HANDLE | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=own)
         try:
-            _put_all(inside, mine, identity, depth + 1, left)
+            if _same_device(own, mine):  # else the node's own is there already
+                _put_all(inside, mine, identity, depth + 1, left)
         finally:
             os.close(mine)
     finally:

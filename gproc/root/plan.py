@@ -85,7 +85,7 @@ def plan(bundle: LaidOut, bin_root: bytes, asked: Asked, facts: NodeFacts, job_n
         *(_mounted(union, bundle, facts) for union in unions),
         *_private_root(bundle.at, bin_root, facts),
         *(() if cwd.is_nodes else (MakeDirectory(bin_root, asked.cwd),)),
-        *(_in_its_place(at, bin_root, whole, bundle.layout) for at, whole in shown.directories),
+        *(_in_its_place(at, bin_root, whole, bundle.layout, cwd.path) for at, whole in shown.directories),
         *_shown(bin_root, asked.shown_at),
         _PROC,
     )
@@ -140,10 +140,10 @@ def plan_local(program: bytes, bin_root: bytes, asked: Asked, facts: NodeFacts, 
     return View("namespaces", mounts, program, start, moved=not cwd.in_place or asked.own_cwd)
 
 
-def _in_its_place(at: bytes, bin_root: bytes, whole: bool, layout: CodeLayout) -> InPlace:
+def _in_its_place(at: bytes, bin_root: bytes, whole: bool, layout: CodeLayout, cwd: bytes) -> InPlace:
     inside = at + b"/"
     yielding = () if whole else (each for each in layout.manifest.yielding if each.startswith(inside))
-    return InPlace(at, bin_root, whole, tuple(each.removeprefix(inside) for each in yielding))
+    return InPlace(at, bin_root, whole, tuple(each.removeprefix(inside) for each in yielding), within(cwd, at))
 
 
 def _shown(bin_root: bytes, shown_at: bytes) -> tuple[ShowAt, ...]:

@@ -63,13 +63,16 @@ class InPlace(msgspec.Struct, frozen=True, array_like=True, tag="place"):
     into; the node's other entries there are put back, one by one.
     whole: the job's directory stands for the node's, of which nothing is put back.
     yielding: files of the job's below `at`, by relative paths, in place of which the caller sees the node's own, if it
-        has them.  They leave `root` then.
+        has them.  They leave `root` then, and so do directories in which nothing else is: they are the node's own, and
+        what is written there is written for real.
+    stays: `at` itself is the job's own even then, as a working directory is.
     """
 
     at: bytes
     root: bytes
     whole: bool
     yielding: tuple[bytes, ...] = ()
+    stays: bool = False
 
 
 class OwnTop(msgspec.Struct, frozen=True, array_like=True, tag="top"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -97,6 +98,39 @@ def test_what_yields_is_the_nodes_own_file_beside_what_was_shipped(node: Any, ho
     nested = msgspec.structs.replace(shown, operations=(*shown.operations[:-2], inner, outer, shown.operations[-1]))
     done = node.run("sh", "-c", "cat both/theirs both/shipped", view=nested)
     assert done.output == "the node's\nshipped\n", done
+
+
+@pytest.mark.parametrize("inner_first", [False, True])
+def test_a_directory_of_which_all_yields_is_the_nodes_own(
+    node: Any, home: Path, tmp_path: Path, inner_first: bool
+) -> None:
+    """A job waited for ever for a file that came to its home, and what it wrote there was gone: `o.$i` named others."""
+    shown = shipping(node, home, tmp_path, ("note", "both/theirs", "kept/file", "kept/mine"), b"note", b"both/theirs")
+    places = [
+        InPlace(os.fsencode(home), node.bin_root, False, (b"note", b"both/theirs", b"kept/file")),
+        InPlace(os.fsencode(home / "both"), node.bin_root, False, (b"theirs",)),
+    ]
+    operations = (*shown.operations[:-2], *(places[::-1] if inner_first else places), shown.operations[-1])
+    below = shlex.quote(f"{os.fsdecode(node.bin_root)}{home}/both")
+    script = f"echo real > both/new; echo gone > kept/new; cat both/theirs; ls {below}"
+    done = node.run("sh", "-c", script, view=msgspec.structs.replace(shown, operations=operations))
+    assert done.output.splitlines() == ["the node's", "new", "theirs"], done
+    assert (home / "both/new").read_text() == "real\n"
+    assert (home / "both/theirs").read_text() == "the node's\n", "the node's own file was removed"
+    assert (home / "note").read_text() == "note\n"
+    assert os.listdir(home / "kept") == ["file"]
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_working_directory_stays_the_jobs_own_if_all_in_it_yields(
+    node: Any, home: Path, tmp_path: Path, stays: bool
+) -> None:
+    shown = shipping(node, home, tmp_path, ("note",), b"note")
+    place = InPlace(os.fsencode(home), node.bin_root, False, (b"note",), stays)
+    shown = msgspec.structs.replace(shown, operations=(*shown.operations[:-2], place, shown.operations[-1]))
+    done = node.run("sh", "-c", "cat note; echo x > new; ls", view=shown)
+    assert done.output.split() == ["note", "both", "kept", "link", "new", "note"], done
+    assert (home / "new").exists() is not stays
 
 
 def test_what_yields_stays_if_the_nodes_own_would_not_be_put_back(node: Any, home: Path, tmp_path: Path) -> None:
