@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from gproc.bundle.image import Image, ImageLink, Walk
 from gproc.bundle.unsized import SMALL_BYTES, UNSIZED_BYTES_MAX, read_small
-from gproc.content.manifest import PERMISSION_BITS, Digest, Directory, Entry, File, Symlink, chunks_of
+from gproc.content.manifest import PERMISSION_BITS, Digest, Directory, Entry, File, Symlink, chunks_of, nanoseconds
 from gproc.content.reading import digests_of
 from gproc.errors import BundleError
 
@@ -146,8 +146,8 @@ class BundleEntries:
         if changed or before.st_size != after.st_size:
             raise BundleError(f"{host}: changed while it was being packed; run it again when nothing writes to it")
         self._image.trace_content(path, after)
-        mode = after.st_mode & PERMISSION_BITS
-        return File(os.fsencode(path), mode, after.st_uid, after.st_gid, after.st_size, after.st_mtime_ns, digests)
+        mode, mtime_ns = after.st_mode & PERMISSION_BITS, nanoseconds(after.st_mtime_ns)
+        return File(os.fsencode(path), mode, after.st_uid, after.st_gid, after.st_size, mtime_ns, digests)
 
     def _unsized(self, path: str, descriptor: int, before: os.stat_result) -> File | None:
         """The file if its size is not the reported one, although nothing changed it; else None."""
@@ -165,7 +165,7 @@ class BundleEntries:
         if sum(map(len, self.made.values())) > UNSIZED_BYTES_MAX:
             limit = f"more than {UNSIZED_BYTES_MAX >> 20} MiB of files that do not report their size"
             raise BundleError(f"{self._image.shown(path)}: {limit}")
-        mode = after.st_mode & PERMISSION_BITS
+        mode, mtime_ns = after.st_mode & PERMISSION_BITS, nanoseconds(after.st_mtime_ns)
         return File(
-            os.fsencode(path), mode, after.st_uid, after.st_gid, len(content), after.st_mtime_ns, b"".join(digests)
+            os.fsencode(path), mode, after.st_uid, after.st_gid, len(content), mtime_ns, b"".join(digests)
         )
