@@ -22,3 +22,16 @@ def command() -> list[str]:
     if os.path.exists(loader):
         return [loader, "--library-path", os.path.join(sys.prefix, LIBRARIES), os.path.join(sys.prefix, PYTHON)]
     return [sys.executable]
+
+
+def speak_utf8() -> None:
+    """Start this program again in Python's UTF-8 mode if the caller's locale has another encoding (en_US.ISO-8859-1).
+
+    Names in scripts, and what the master tells of others' jobs, are UTF-8: in another encoding they have letters that
+    no file name and no output could have, and our own words would reach the master as others.  Bytes of names that are
+    no UTF-8 stay as they are.  The programs' environment does not change.
+    """
+    if sys.flags.utf8_mode or sys.getfilesystemencoding() == "utf-8":
+        return
+    words = [*command(), "-X", "utf8", *sys.orig_argv[1:]]
+    os.execv(words[0], words)

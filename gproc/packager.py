@@ -21,7 +21,7 @@ from gproc.bundle.defaults import SAY_MORE
 from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.surroundings import Surroundings
 from gproc.bundle.variables import directories_named, files_named
-from gproc.content.manifest import Digest, Manifest, digest_of, encode, trusted
+from gproc.content.manifest import Digest, Manifest, digest_of, encode, nanoseconds, trusted
 from gproc.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
@@ -98,10 +98,12 @@ class SourceStamp(msgspec.Struct, frozen=True):
     def of(cls, status: os.stat_result, now_ns: int) -> SourceStamp:
         """now_ns: time.time_ns() of the call."""
         settled = max(status.st_mtime_ns, status.st_ctime_ns) < now_ns - RACY_NS
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, settled)
+        mtime_ns, ctime_ns = nanoseconds(status.st_mtime_ns), nanoseconds(status.st_ctime_ns)
+        return cls(status.st_dev, status.st_ino, status.st_size, mtime_ns, ctime_ns, settled)
 
     def holds(self, status: os.stat_result) -> bool:
-        found = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        times_ns = (nanoseconds(status.st_mtime_ns), nanoseconds(status.st_ctime_ns))
+        found = (status.st_dev, status.st_ino, status.st_size, *times_ns)
         return self.settled and found == (self.device, self.inode, self.size_bytes, self.mtime_ns, self.ctime_ns)
 
 

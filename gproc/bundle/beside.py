@@ -162,7 +162,7 @@ class _Reader:
         new = []
         lists = named.lists(text)
         self._renames = _RENAMES.search(text) is not None
-        for name in named.names_in(text, language):
+        for name in map(_as_path, named.names_in(text, language)):
             for place, is_whole in self._places(name, bases, language):
                 for path, size in self._meant(os.path.normpath(place), language, bases, lists):
                     gives_way = is_whole and not is_code(path)
@@ -253,3 +253,8 @@ def _spellings(path: str, language: str) -> Sequence[str]:
     if language == "ruby" and "/../" in path:
         found.append(path.replace("/../", "/", 1))  # File.expand_path("../lib", __FILE__): the script counts as a part
     return found
+
+
+def _as_path(name: str) -> str:
+    """A name as Python spells that of a file with the same bytes: a program's locale may not be UTF-8."""
+    return os.fsdecode(name.encode(errors="surrogateescape"))

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from gproc.bundle import keeping
-from gproc.content.manifest import digest_of
+from gproc.content.manifest import digest_of, nanoseconds
 from gproc.environment import base_directory, user_home
 
 RECORDS_MAX: Final = 200
@@ -49,8 +49,8 @@ class PathStamp(msgspec.Struct, frozen=True, array_like=True):
             status.st_uid,
             status.st_gid,
             status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
+            nanoseconds(status.st_mtime_ns),
+            nanoseconds(status.st_ctime_ns),
         )
 
     def holds(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 
 from gproc.bundle.image import Image, ImageLink, Walk
 from gproc.bundle.unsized import SMALL_BYTES, UNSIZED_BYTES_MAX, read_small
-from gproc.content.manifest import PERMISSION_BITS, Digest, Directory, Entry, File, Symlink, chunks_of
+from gproc.content.manifest import PERMISSION_BITS, Digest, Directory, Entry, File, Symlink, chunks_of, nanoseconds
 from gproc.content.reading import digests_of
 from gproc.errors import BundleError
 
@@ -175,8 +175,8 @@ class BundleEntries:
         if not held and (changed or before.st_size != after.st_size):
             raise BundleError(f"{host}: changed while it was being packed; run it again when nothing writes to it")
         self._image.trace_content(path, after)
-        mode = after.st_mode & PERMISSION_BITS
-        return File(os.fsencode(path), mode, after.st_uid, after.st_gid, before.st_size, after.st_mtime_ns, digests)
+        mode, mtime_ns = after.st_mode & PERMISSION_BITS, nanoseconds(after.st_mtime_ns)
+        return File(os.fsencode(path), mode, after.st_uid, after.st_gid, before.st_size, mtime_ns, digests)
 
     def _held(self, path: str, descriptor: int, status: os.stat_result) -> bytes:
         """The digests of a file that is held; b"" for one that is not."""
@@ -207,7 +207,7 @@ class BundleEntries:
         if sum(map(len, self.made.values())) > UNSIZED_BYTES_MAX:
             limit = f"more than {UNSIZED_BYTES_MAX >> 20} MiB of files that do not report their size"
             raise BundleError(f"{self._image.shown(path)}: {limit}")
-        mode = after.st_mode & PERMISSION_BITS
+        mode, mtime_ns = after.st_mode & PERMISSION_BITS, nanoseconds(after.st_mtime_ns)
         return File(
-            os.fsencode(path), mode, after.st_uid, after.st_gid, len(content), after.st_mtime_ns, b"".join(digests)
+            os.fsencode(path), mode, after.st_uid, after.st_gid, len(content), mtime_ns, b"".join(digests)
         )

@@ -106,7 +106,11 @@ class _Archive:
 
     def __init__(self, file: IO[bytes]) -> None:
         # It is open as long as the file, which the caller closes.
-        self._archive = tarfile.open(fileobj=file, mode="r:", errors="surrogateescape")  # noqa: SIM115
+        try:
+            self._archive = tarfile.open(fileobj=file, mode="r:", errors="surrogateescape")  # noqa: SIM115
+        except tarfile.ReadError as error:
+            kinds = "an OCI layout, an archive of one or of docker save, and SIF are known"
+            raise BundleError(f"it is no image: {kinds} (as a tar file: {error})") from error
         self._members: dict[str, tarfile.TarInfo] = {}
         while (member := self._archive.next()) is not None:
             if len(self._members) == MEMBERS_MAX:

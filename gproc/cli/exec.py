@@ -140,10 +140,12 @@ def run(options: ExecOptions, manner: Manner | None = None) -> int:
         from gproc.cli.lacking import hints
 
         lines += hints(foreground.errors, bundle, cwd)
-    if status and request.bundle is None and not options.cwd:
-        from gproc.cli.lacking import hidden
+    if status and request.bundle is None:
+        from gproc.cli.lacking import hidden, misread
 
-        lines += hidden(os.fsdecode(request.argv[0]), cwd, job.outcomes.values())
+        program = os.fsdecode(request.argv[0])
+        lines += misread(program, status)
+        lines += [] if options.cwd else hidden(program, cwd, job.outcomes.values())
     return manner.conclude(foreground, status, lines)
 
 
@@ -300,9 +302,11 @@ def packed(
         with ReadingLine(quiet=quiet):
             bundle = pack(request, explain=trace.has_details)
     except ProgramNotFound as error:
+        from gproc.cli.lacking import SHELL_HINT, looks_like_a_shell_line
+
         if not looks_like_a_shell_line(program):
             raise
-        raise ProgramNotFound(f"{error}; if it is a line for a shell, add --shell: gproc e --shell ...") from error
+        raise ProgramNotFound(f"{error}; {SHELL_HINT}") from error
     if trace.is_on:
         tell_of(bundle, trace)
     return bundle
@@ -321,10 +325,6 @@ def tell_of(bundle: Bundle, trace: Trace) -> None:
 def shell_command(words: Sequence[str]) -> tuple[str, ...]:
     """The command that runs these words in a shell on each node, joined by blanks, as ssh(1) and pdsh join them."""
     return ("/bin/sh", "-c", " ".join(words))
-
-
-def looks_like_a_shell_line(program: str) -> bool:
-    return any(character in program for character in " \t\n;|&<>$`*()")
 
 
 def check_terminal(options: ExecOptions) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 
 PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that we pass on to the program.  What a second one of the first four means: `Interrupts`."""
+
+_OF_SHELLS: Final = (signal.SIGINT, signal.SIGQUIT)
+"""What the shell of a script has all its background commands ignore, so nobody asked for that.  The others are ignored
+only if somebody did: nohup(1), `trap "" TERM`."""
 
 _ERRORS_BYTES: Final = 8192
 """Bytes that are kept of the end of standard error: a program says last why it ends."""
@@ -130,7 +135,8 @@ class Foreground:
 
     def run(self) -> None:
         """Raises: JobRejected; LinkLost, PeerError if the master is lost before the job runs."""
-        former = {signum: signal.signal(signum, self._on_signal) for signum in PASSED_ON}
+        heard = [each for each in PASSED_ON if each in _OF_SHELLS or signal.getsignal(each) != signal.SIG_IGN]
+        former = {signum: signal.signal(signum, self._on_signal) for signum in heard}
         if self.job.request.terminal is not None:
             former[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, self._on_resize)
         try:
@@ -194,9 +200,14 @@ class Foreground:
             self._pass_input()
         if self._stdin is not None and self._readable_bytes() > 0:
             watched.append(self._stdin)
-        found = self._driver.wait(watched, self._progress.tick())
+        wait_s = self._progress.tick()
+        if self._keys is not None and (held_s := self._keys.wait_s(time.monotonic())) is not None:
+            wait_s = held_s if wait_s is None else min(wait_s, held_s)
+        found = self._driver.wait(watched, wait_s)
         if self._stdin in found:
             self._read_stdin()
+        elif self._keys is not None and (late := self._keys.late(time.monotonic())) and not self._discards:
+            self._input.add(late)
         for event in self._driver.events():
             match event:
                 case JobRefused(job):
@@ -294,7 +305,7 @@ class Foreground:
             else:
                 typed = os.read(self._stdin, self._readable_bytes())
                 count = len(typed)
-                typed, leave = self._keys.feed(typed)
+                typed, leave = self._keys.feed(typed, time.monotonic())
                 if not self._discards:
                     self._input.add(typed)
         except BlockingIOError:

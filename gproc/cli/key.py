@@ -189,10 +189,13 @@ def _typed(prompt: str) -> str:
         raise UsageError("there is no terminal to ask for a passphrase: give it by --passphrase-file FILE")
     from getpass import getpass
 
+    from gproc.client.terminal import as_it_was
+
     # Ctrl-\ would end us while the terminal shows nothing that is typed, and leave it so.
     quits = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
     try:
-        return getpass(prompt)
+        with as_it_was(0):
+            return getpass(prompt)
     except EOFError as error:
         raise UsageError("no passphrase was given") from error
     finally:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gproc.content.paths import within
+from gproc.errors import EXIT_NOT_FOUND
 from gproc.packager import Bundle
 from gproc.request.outcome import NotStarted, Outcome
 from gproc.shown import shown_text
@@ -18,6 +19,16 @@ _MISSING: Final = re.compile(
     rb"no such file|not found|(?:cannot|can't|could not) (?:open|find|access|read|load)", re.IGNORECASE
 )
 _BETWEEN: Final = re.compile(rb"[\s\"'`<>(){}\[\],;|]+|\xe2\x80[\x98-\x9d]")
+SHELL_HINT: Final = "if it is a line for a shell, add --shell"
+
+_OF_SHELLS: Final = re.compile(
+    r".*[ \t\n;|&<>$`*()].*|[A-Za-z_]\w*=.*"
+    r"|alias|cd|declare|eval|exec|export|for|function|if|let|local|module|popd|pushd|read|set|shopt|source|time|type"
+    r"|ulimit|umask|unset|until|while|\.|:|!|\[\[|\{",
+    re.DOTALL,
+)
+"""What only a shell understands.  `module` is a function that sites define."""
+
 _NODES_OWN: Final = ("/proc", "/sys", "/dev", "/run")
 
 
@@ -36,6 +47,16 @@ def hints(errors: bytes, bundle: Bundle, cwd: str) -> list[str]:
     if left := [name for name in unsent if name not in names][:_NAMES_SHOWN]:
         found.append(f"the command names {', '.join(map(shown_text, left))}, which only -f sends")
     return found
+
+
+def looks_like_a_shell_line(program: str) -> bool:
+    """Whether a program that was not found is rather the begin of a line for a shell, as ssh and pdsh take it."""
+    return _OF_SHELLS.fullmatch(program) is not None
+
+
+def misread(program: str, status: int) -> list[str]:
+    """The same for what is no program of a node (-localbin): status is the job's."""
+    return [SHELL_HINT] if status == EXIT_NOT_FOUND and looks_like_a_shell_line(program) else []
 
 
 def hidden(program: str, cwd: str, outcomes: Iterable[Outcome]) -> list[str]:

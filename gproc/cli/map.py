@@ -89,6 +89,10 @@ def run(options: MapOptions) -> int:
     if foreground.reader_is_gone:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE
     status, lines = tally.conclude(feed, job.places, job.missing, job.naming)
+    if status and bundle is None:
+        from gproc.cli.lacking import misread
+
+        lines += misread(os.fsdecode(request.argv[0]), status)
     if entries.empty:
         lines.append(left_out(entries))
     if job.leaves_files:
@@ -141,7 +145,7 @@ def list_of(options: MapOptions) -> tuple[Sequence[str], TaskList]:
 
 def opened_list(options: MapOptions) -> TaskList:
     """Raises: UsageError if there is none; GprocError if it cannot be read."""
-    if file := options.arg_file:
+    if (file := options.arg_file) and file != "-":  # as of xargs and GNU parallel, and as --joblog has it
         try:
             return ListedLines(os.open(file, os.O_RDONLY | os.O_CLOEXEC), file, null=options.null)
         except OSError as error:

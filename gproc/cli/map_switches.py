@@ -22,7 +22,7 @@ MAP_SWITCHES: Final = (
         "arg_file",
         ("map",),
         TEXT,
-        "Read the list from this file.",
+        "Read the list from this file; - is standard input.",
         "arg-file",
         short="a",
         metavar="FILE",

@@ -49,7 +49,12 @@ _gproc() {
         return 0
     fi
     compopt -o filenames
-    while IFS= read -r found; do COMPREPLY+=("${prefix#"$cut"}$found"); done \
+    while IFS= read -r found; do
+        # Readline does not see that a rest behind its cut is a directory.
+        [[ $cut != "$prefix" && -d $found ]] && found+=/ && compopt -o nospace
+        found=$prefix$found
+        COMPREPLY+=("${found#"$cut"}")
+    done \
         < <(case $offer in command) compgen -A command -A file -- "$part" ;; *) compgen -A "$offer" -- "$part" ;; esac)
 }
 complete -F _gproc gproc

@@ -48,7 +48,16 @@ UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
 VersionNumber = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Nanoseconds = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""The time of a file: from 1677 to 2262, see `nanoseconds`."""
 Directories = Annotated[tuple[PathBytes, ...], msgspec.Meta(max_length=DIRECTORIES_MAX)]
+
+
+def nanoseconds(time_ns: int) -> int:
+    """The time nearest to that of stat(2) which 64 bits can say: file systems keep times far beyond.
+
+    Files have such times from clocks that are wrong and from archives, and they may be none of the caller's.
+    """
+    return min(max(time_ns, -(2**63)), 2**63 - 1)
 
 
 def digest_of(data: bytes | bytearray | memoryview) -> Digest:

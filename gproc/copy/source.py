@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from gproc.content.manifest import nanoseconds
 from gproc.copy import attributes
 from gproc.copy.steps import (
     DEPTH_MAX,
@@ -126,9 +127,9 @@ class TreeReader:
             elif kind == stat.S_IFLNK:
                 target = os.readlink(place.name, dir_fd=place.parent)
                 kept = attributes.read(place.by_name(), self._on_links) if self._on_links else ()
-                number = self._number(facts, place)
+                number, mtime_ns = self._number(facts, place), nanoseconds(facts.st_mtime_ns)
                 yield Seen(
-                    SymlinkStep(name, target, facts.st_uid, facts.st_gid, facts.st_mtime_ns, kept, number), place.path
+                    SymlinkStep(name, target, facts.st_uid, facts.st_gid, mtime_ns, kept, number), place.path
                 )
             else:
                 yield Seen(self._special_file(place, name, facts), place.path)
@@ -139,7 +140,7 @@ class TreeReader:
         """Takes `handle` over."""
         try:
             facts = os.fstat(handle)
-            step = Folder(name, stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid, facts.st_mtime_ns)
+            step = Folder(name, stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid, nanoseconds(facts.st_mtime_ns))
             yield Seen(step, place.path)
             for below, found in self._inside(handle, place.path):
                 path = place.path.rstrip(b"/") + b"/" + below
@@ -172,7 +173,7 @@ class TreeReader:
                 raise OSError(errno.EINVAL, "was a file and is something else now")
             mode = stat.S_IMODE(facts.st_mode)
             leaf = Leaf(
-                name, mode, facts.st_uid, facts.st_gid, facts.st_mtime_ns, facts.st_size,
+                name, mode, facts.st_uid, facts.st_gid, nanoseconds(facts.st_mtime_ns), facts.st_size,
                 attributes=self._attributes(handle, place.path),
                 # It may have holes.  The reader of its content finds out where they are.
                 sparse=facts.st_blocks * 512 < facts.st_size,
@@ -191,7 +192,7 @@ class TreeReader:
         device = facts.st_rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0
         kept = attributes.read(place.by_name(), self._kinds)
         return Special(
-            name, kind, stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid, facts.st_mtime_ns,
+            name, kind, stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid, nanoseconds(facts.st_mtime_ns),
             os.major(device), os.minor(device), kept, self._number(facts, place),
         )  # fmt: skip
 

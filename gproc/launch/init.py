@@ -14,7 +14,7 @@ from gproc.launch import program, protocol
 from gproc.launch.cgroup import Group
 from gproc.launch.left import StartDirectory
 from gproc.launch.protocol import JobEnd, Start
-from gproc.root import kernel, mounts
+from gproc.root import mounts
 
 
 def main(start: Start, group: Group, stdio: tuple[int, int, int], report: int) -> None:
@@ -33,7 +33,7 @@ def main(start: Start, group: Group, stdio: tuple[int, int, int], report: int) -
 
 def _start(start: Start, group: Group, report: int) -> tuple[int, StartDirectory | None]:
     with program.stage("view"):
-        kernel.unshare(kernel.CLONE_NEWNS)
+        mounts.begin()
         program.own_ipc()
         mounts.carry_out(start.view.operations, start.caller.uid, start.caller.gid, start.caller.groups)
     own = program.prepare(start)

@@ -30,18 +30,19 @@ def enter_namespaces() -> None:
     Without root's rights this needs a user namespace: this process has all capabilities in it, and is still the same
     user outside.  The PID namespace in between must belong to that user namespace, because only then does setns(2)
     allow the way back to it.
+
+    Mounts stay the node's.  A namespace of them made here would be as old as the launcher: if the node's mounts are
+    private (no systemd, a container), a disk that was mounted later would not be there, and files would go below it.
     """
     uid, gid = os.getuid(), os.getgid()
     if uid == 0:
-        kernel.unshare(kernel.CLONE_NEWPID | kernel.CLONE_NEWNS)
+        kernel.unshare(kernel.CLONE_NEWPID)
     else:
-        kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID | kernel.CLONE_NEWNS)
+        kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID)
         # user_namespaces(7): an unprivileged process may only map itself, and groups only after this "deny".
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"{uid} {uid} 1")
         _write("/proc/self/gid_map", f"{gid} {gid} 1")
-    # Later mounts of the node still appear here.  Mounts of a job never appear outside.
-    kernel.mount(b"none", b"/", None, kernel.MS_REC | kernel.MS_SLAVE)
 
 
 def _write(path: str, text: str) -> None:
@@ -67,6 +68,7 @@ def _try_mounts() -> Abilities:
     at = b"/proc"
     uid, gid = os.geteuid(), os.getegid()
     try:
+        mounts.begin()
         mounts.carry_out([Proc(at), Tmpfs(at)], uid, gid)
     except OSError as error:
         return Abilities(view=False, overlay=False, root=False, reason=f"no mounts: {reason_of(error)}")

@@ -197,7 +197,7 @@ class FileLocale:
         import tomllib
 
         try:
-            keys = tomllib.loads(content.decode())
+            keys = tomllib.loads(content.decode("utf-8-sig"))  # as trust.config.toml_of
             kind: type[RackFile | PatternFile] = PatternFile if "pattern" in keys else RackFile
             return cls(path, msgspec.convert(keys, kind))
         except msgspec.ValidationError as error:

@@ -47,8 +47,9 @@ class Suspension:
         elif signum == signal.SIGCONT:
             self._is_asked = False
             self.end()
-        elif signum in ENDING and self._is_asked:
-            # A stopped program would not see it: as timeout(1) does, let it end in order.
+        elif signum in ENDING:
+            # A stopped program would not see it, even if it has stopped itself: as timeout(1) does, let it end in
+            # order.
             self.pass_on(signal.SIGCONT)
 
     def end(self) -> None:

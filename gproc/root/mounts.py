@@ -36,6 +36,17 @@ take some 256 MB of the kernel's.  A bundle that is copied there has at most 131
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
+def begin() -> None:
+    """Give this process mounts of its own, which begin as those of the node are now.
+
+    If the node's mounts are shared, its later ones appear too.  Our own never appear outside.
+
+    Raises: OSError.
+    """
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount(b"none", b"/", None, kernel.MS_REC | kernel.MS_SLAVE)
+
+
 def carry_out(operations: Sequence[Operation], uid: int, gid: int, groups: Sequence[int] = ()) -> None:
     """Do `operations` in order; directories that are made belong to `uid` and `gid`, the caller's, as `groups` are.
 

@@ -13,6 +13,8 @@ import termios
 from collections.abc import Callable
 from typing import Final
 
+from gproc.client.terminal import as_it_was
+
 ANSWERS_MAX: Final = 3
 LINE_BYTES_MAX: Final = 4096
 
@@ -59,13 +61,11 @@ class Asker:
 
 
 async def _line(prompt: str, *, echo: bool) -> str:
-    """The line that is typed on standard input.  Afterwards the terminal is as before, also after Ctrl-C."""
-    before = termios.tcgetattr(0)
+    """The line that is typed on standard input.  Afterwards the terminal is as before, also if a signal ends us."""
     changed = termios.tcgetattr(0)
     if not echo:
         changed[3] &= ~termios.ECHO
     changed[3] |= termios.ICANON
-    termios.tcsetattr(0, termios.TCSAFLUSH, changed)
     loop = asyncio.get_running_loop()
     typed: asyncio.Future[bytes] = loop.create_future()
 
@@ -74,15 +74,16 @@ async def _line(prompt: str, *, echo: bool) -> str:
             typed.set_result(os.read(0, LINE_BYTES_MAX))
 
     try:
-        sys.stderr.write(prompt)
-        sys.stderr.flush()
-        loop.add_reader(0, read)
-        try:
-            found = await typed
-        finally:
-            loop.remove_reader(0)
+        with as_it_was(0):
+            termios.tcsetattr(0, termios.TCSAFLUSH, changed)
+            sys.stderr.write(prompt)
+            sys.stderr.flush()
+            loop.add_reader(0, read)
+            try:
+                found = await typed
+            finally:
+                loop.remove_reader(0)
     finally:
-        termios.tcsetattr(0, termios.TCSAFLUSH, before)
         if not echo:
             sys.stderr.write("\n")
             sys.stderr.flush()

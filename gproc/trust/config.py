@@ -34,12 +34,16 @@ def config_paths(environ: Mapping[str, str]) -> Files:
         return (site,)
 
 
+BYTE_ORDER_MARK: Final = "\ufeff"
+"""What some editors of Windows put before the text of a file in UTF-8; nobody sees it."""
+
+
 def toml_of(path: str, text: str) -> dict[str, Any]:
     """The content of the file's text.  Raises: UsageError, which names the file."""
     import tomllib  # here, so that a user without such a file does not pay for it
 
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text.removeprefix(BYTE_ORDER_MARK))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: this is not TOML: {error}") from None
 

@@ -299,6 +299,21 @@ def test_a_shell_completes_what_a_person_types(name: str, tmp_path: Path) -> Non
         terminal.shows("--bin-r--locale=kaX")
 
 
+@pytest.mark.parametrize("name", ["bash", "zsh"])
+def test_a_file_name_with_a_colon_was_completed_to_another_name(name: str, tmp_path: Path) -> None:
+    """`cp a:` became `cp a:a:b` in bash, which takes : and = for ends of words."""
+    with shell(name, tmp_path / "home") as terminal:
+        (tmp_path / "home" / "a:b").touch()
+        (tmp_path / "home" / "d=e").mkdir()
+        terminal.shows("ready> ")
+        terminal.type("gproc cp a:\t")
+        terminal.shows("cp a:b ")
+        terminal.type("\x15gproc e 1 cat a:\t")
+        terminal.shows("cat a:b ")
+        terminal.type("\x15gproc cp d=\tX")
+        terminal.shows(r"cp d=e/(\x08/)?X")
+
+
 def test_zsh_completes_at_once_with_the_file_of_an_installed_gproc(tmp_path: Path) -> None:
     """`pip install` puts the script below share/zsh/site-functions, which is in $fpath; no start-up file names it."""
     if shutil.which("zsh") is None:

@@ -30,11 +30,22 @@ def test_with_shell_several_words_are_one_line_as_with_ssh(one: Cluster) -> None
     assert one.exec("--shell", ".", "echo", "a;", "echo", "b").stdout == b"a\nb\n"
 
 
-@pytest.mark.parametrize("line", ["echo a; echo b", "ls | wc", "echo $HOME"])
+LINES = ["echo a; echo b", "ls | wc", "echo $HOME", "echo a", "cd", "export", "if", "A=1", ":", "module"]
+
+
+@pytest.mark.parametrize("line", LINES)
 def test_without_shell_the_message_names_it(line: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "gproc", "e", ".", line], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == EXIT_NOT_FOUND
-    assert "add --shell" in done.stderr
+    assert done.stderr.endswith("; if it is a line for a shell, add --shell\n")
+
+
+@pytest.mark.parametrize("mode", ["e", "map"])
+def test_the_same_of_nodes_own_programs(one: Cluster, mode: str) -> None:
+    words = [".", "export", "A=1"] if mode == "e" else [".", "export", ":::", "A=1"]
+    done = one.command(mode, "-localbin", *words)
+    assert done.returncode == EXIT_NOT_FOUND
+    assert "gproc: if it is a line for a shell, add --shell" in done.stderr.decode().splitlines()
 
 
 def test_a_plain_name_that_is_not_found_is_no_line_of_shell(tmp_path: Path) -> None:

@@ -122,6 +122,16 @@ def test_a_stopped_job_that_is_ended_ends_at_once_and_may_clean_up(tree: Cluster
     assert (stdout, process.returncode) == (b"cleaned up\n", 3)
 
 
+@pytest.mark.parametrize("signum", ["TERM", "INT", "HUP", "QUIT"])
+def test_a_program_that_has_stopped_itself_is_ended_too(tree: Cluster, signum: str) -> None:
+    """A debugger, or a read from a terminal in the background: only SIGKILL ended such a job."""
+    process = tree.begin("e", "-n", "1", "/bin/sh", "-c", "kill -STOP $$; sleep 1000")
+    until(lambda: "T" in states(tree.job_processes()), "the program stops")
+    assert tree.command("kill", "last", "-s", signum).returncode == 0
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + signal.Signals[f"SIG{signum}"]
+
+
 def test_a_stopped_command_that_is_killed_takes_its_job_along(tree: Cluster) -> None:
     process = begun(tree, ".", tree.write_program("count", COUNTER))
     process.send_signal(signal.SIGTSTP)

@@ -274,10 +274,10 @@ class Cluster:
     def begin(self, mode: str, *words: str, **options: Any) -> subprocess.Popen[bytes]:
         """Start a command, which runs while the test goes on.
 
-        env: variables besides the cluster's.  uid, groups: to run it as another user.
+        env: variables besides the cluster's.  uid, groups: to run it as another user.  before: words that start it.
         """
         uid = options.pop("uid", None)
-        argv = command_as(uid, options.pop("groups", ()))
+        argv = [*options.pop("before", ()), *command_as(uid, options.pop("groups", ()))]
         env = {**self.env, **({} if uid is None else {"XDG_CACHE_HOME": self._cache_of(uid)}), **options.pop("env", {})}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         options = {**pipes, "cwd": self.work, **options}

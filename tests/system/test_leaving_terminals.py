@@ -62,6 +62,18 @@ def test_a_terminal_is_left_by_keys_and_another_goes_on_with_the_shell_on_the_no
         last.close()
 
 
+def test_ctrl_p_alone_reaches_the_program(flat: Cluster) -> None:
+    """In a shell it means the line before; it came only with the next key."""
+    screen = Screen(flat, "-t", "2", "/bin/sh", "-c", "stty raw -echo; echo ready; dd bs=1 count=1 | od -An -tx1")
+    try:
+        screen.shows("ready")
+        screen.type("\x10")
+        screen.shows(r"\b10\b")
+        assert screen.ends() == 0
+    finally:
+        screen.close()
+
+
 def test_a_detached_terminal_waits_for_somebody_and_the_second_one_sees_only(flat: Cluster) -> None:
     detached(flat, "-t", "--name=shell2", "--env=PS1=$ ", "3", "/bin/sh")
     first = Screen(flat, "shell2", mode="attach")
@@ -88,10 +100,20 @@ def test_a_detached_terminal_waits_for_somebody_and_the_second_one_sees_only(fla
 def test_the_keys_that_leave_a_job_are_found_however_they_come(cut: int) -> None:
     typed = b"ab\x10\x11cd"
     keys = DetachKeys()
-    parts = [keys.feed(typed[:cut]), keys.feed(typed[cut:])] if cut < 4 else [keys.feed(typed)]
+    parts = [keys.feed(typed[:cut], 0), keys.feed(typed[cut:], 0)] if cut < 4 else [keys.feed(typed, 0)]
     assert b"".join(data for data, _ in parts) == b"ab"
     assert parts[-1][1]
     single = DetachKeys()
-    assert [single.feed(b"a\x10"), single.feed(b"\x10b"), single.feed(b"\x11")] == [
+    assert [single.feed(b"a\x10", 0), single.feed(b"\x10b", 0), single.feed(b"\x11", 0)] == [
         (b"a", False), (b"\x10\x10b", False), (b"\x11", False),
     ]  # fmt: skip
+
+
+def test_the_first_key_alone_was_kept_from_a_shell_until_the_next_key() -> None:
+    keys = DetachKeys()
+    assert (keys.wait_s(5), keys.late(5)) == (None, b"")
+    assert keys.feed(b"\x10", 5) == (b"", False)
+    assert (keys.wait_s(5.75), keys.late(5.75)) == (0.25, b"")
+    assert (keys.wait_s(6), keys.late(6)) == (0, b"\x10")
+    assert (keys.wait_s(6), keys.late(9)) == (None, b"")
+    assert keys.feed(b"\x11", 9) == (b"\x11", False)

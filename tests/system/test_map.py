@@ -52,6 +52,7 @@ def test_the_list_can_be_a_file_or_words(flat: Cluster) -> None:
     done = flat.command("map", "-0", "-k", "-a", "list", "1", "echo")
     assert done.stdout == b"one\ntwo\nlines\n"
     assert flat.command("map", "-k", "1", "echo", ":::", "x", "y z").stdout == b"x\ny z\n"
+    assert flat.command("map", "-k", "-a", "-", "1", "echo", input=b"x\ny\n").stdout == b"x\ny\n"
 
 
 def test_a_task_has_a_root_of_its_own_and_nothing_of_it_stays(flat: Cluster) -> None:

@@ -22,6 +22,7 @@ from gproc.adapters.gridftp.security import own_identity
 from gproc.descriptors import open_standard_descriptors
 from gproc.environment import undo_locale_coercion
 from gproc.errors import GprocError
+from gproc.interpreter import speak_utf8
 from gproc.shown import reason_of, shown_text
 
 _USAGE: Final = """\
@@ -33,6 +34,8 @@ The master of GridFTP servers: gfork runs it.  Without -b it is a front end's: d
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 if gfork ended, 2 for a wrong command line, else 125."""
     open_standard_descriptors()
+    if argv is None:
+        speak_utf8()
     undo_locale_coercion()
     try:
         options = master_options(sys.argv[1:] if argv is None else argv)
