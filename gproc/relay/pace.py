@@ -40,6 +40,10 @@ HOSTS_MAX: Final = 20_000
 many names."""
 
 
+def _now_s() -> float:
+    return time.monotonic()
+
+
 class PacedChild(Protocol):
     """A child of this node."""
 
@@ -63,7 +67,7 @@ class ChildPace:
 
     def __init__(
         self, own_name: str, level: Callable[[], int], is_behind: Callable[[], bool],
-        clock_s: Callable[[], float] = time.monotonic,
+        clock_s: Callable[[], float] = _now_s,
     ) -> None:  # fmt: skip
         """level: of this node; the master's is 0.  is_behind: whether much of what was sent upstream is still here."""
         self._own_name = own_name
