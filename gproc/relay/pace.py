@@ -87,8 +87,10 @@ class ChildPace:
 
     def may_change(self, name: str) -> bool:
         """Whether a child of this name may say so now."""
-        if self._is_behind():
-            return False
+        return not self._is_behind() and self.may_join(name)
+
+    def may_join(self, name: str) -> bool:
+        """Whether a node of this name may become a child now.  What is behind does not count: that is not its fault."""
         return name == self._own_name or self._of(name)[0].holds_one(self._clock_s())
 
     def may_ask(self, name: str, asker: Route) -> bool:

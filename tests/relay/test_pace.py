@@ -66,8 +66,10 @@ def test_a_child_that_says_more_is_held_until_its_allowance_has_grown() -> None:
 def test_a_child_that_connects_again_has_no_new_allowance() -> None:
     setting = Setting(level=1)
     setting.child(OTHER, CHANGES_OF_NODE * most_below(1))
-    assert not setting.pace.may_change(OTHER)
+    assert not setting.pace.may_join(OTHER)
     assert setting.child(OTHER, 1).held_by is not None
+    setting.is_behind = True
+    assert setting.pace.may_join(THIRD)
 
 
 @pytest.mark.parametrize("level", range(1, 8))
