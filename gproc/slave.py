@@ -97,7 +97,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._given_up: GprocError | None = None
         self._tree_end: messages.Signed | None = None
         self._uplink = Uplink(dialer, id, owner=self, receiver=self)
-        self.status = self._uplink.status
+        self.status, self.is_behind = self._uplink.status, self._uplink.is_behind
         self._leasing = Leasing(
             self._verifier, launcher, self._uplink, lambda: self._kill_jobs(wholly=False), self._forsaken.waits
         )  # fmt: skip

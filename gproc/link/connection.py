@@ -32,6 +32,9 @@ WAKE_BYTES: Final = 16 << 10
 link of 10 kB/s, half a frame of output takes ten seconds."""
 
 
+HOLD_S: Final = 0.05
+"""Seconds between two looks if a connection that is held may go on."""
+
 LAST_WORDS_S: Final = 1.0
 """Seconds that a neighbour has to read the last words of a connection that is ended."""
 
@@ -93,6 +96,7 @@ class Link(asyncio.BufferedProtocol):
         self.receiver = receiver
         self._traffic = Traffic() if traffic is None else traffic
         self._shift = shift
+        self._may_go_on: Callable[[], bool] | None = None
         self.channel = channel
         self.peer = "?"
         self.heard_s = time.monotonic()
@@ -160,8 +164,12 @@ class Link(asyncio.BufferedProtocol):
             for kind, payload in self._reader.frames(count):
                 if self._lost or self._why is not None:
                     return
+                assert self._transport is not None
+                if self._is_held():
+                    self._transport.pause_reading()
+                    self._loop.call_later(HOLD_S, self._look_again)
+                    return
                 if not its_turn and shift.is_over(since_s):
-                    assert self._transport is not None
                     self._transport.pause_reading()
                     shift.wait(self._go_on)
                     return
@@ -169,6 +177,21 @@ class Link(asyncio.BufferedProtocol):
                 self._deliver(kind, payload)
         finally:
             shift.spend(since_s)
+
+    def _is_held(self) -> bool:
+        if self._may_go_on is not None and self._may_go_on():
+            self._may_go_on = None
+        return self._may_go_on is not None
+
+    def _look_again(self) -> None:
+        """Whether it is still held."""
+        if self._transport is None or self._lost or self._transport.is_closing():
+            return
+        self.heard_s = time.monotonic()  # it may say more than we read
+        if self._is_held():
+            self._loop.call_later(HOLD_S, self._look_again)
+        elif self._shift is not None:
+            self._shift.wait(self._go_on)
 
     def _go_on(self) -> None:
         """Its user has time again."""
@@ -274,6 +297,11 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is not None and not self._lost:  # asyncio's own abort() fails after close() has finished
             self._transport.abort()
 
+    def hold(self, may_go_on: Callable[[], bool]) -> None:
+        """Deliver nothing more until this says so.  Only for a connection with a shift."""
+        assert self._shift is not None
+        self._may_go_on = may_go_on
+
     def allow_slow_reader(self) -> None:
         """For bulk connections: the peer's buffer may stay full.  Its control connection shows if the peer lives."""
         sock = self.extra("socket")
@@ -289,6 +317,11 @@ class Link(asyncio.BufferedProtocol):
     def congested(self) -> bool:
         """Whether what was written waits for a peer that does not read."""
         return not self._writable.is_set()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much of what was written is still here."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     @property
     def lost(self) -> bool:

@@ -275,7 +275,7 @@ class Program:
         from gproc.node.tasks import TaskHost  # most nodes never have any
 
         host = TaskHost(
-            self._services, self.ticket, root, self._added(run), self._rank,
+            self._services, self.ticket, root, self._added(run), self._rank, keep_bytes=self._keep_bytes,
             say=lambda data: self._said(frames.STDOUT, data),
             consumed=lambda size: self._relayed.credit_from_downstream(self, size), ended=self._ended,
         )  # fmt: skip

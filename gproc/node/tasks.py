@@ -3,7 +3,7 @@
 The bundle is here once, and one ticket stands for all.  Orders come by the job's standard input (`gproc.wire.tasks`),
 in which the master has signed each block; reports go by its standard output.  So a change of parent loses none.
 
-What waits here is bounded: orders by WAITING_TASKS_MAX, output by the window of one stream, for all tasks together.
+What waits here is bounded: orders by WAITING_TASKS_MAX, output by the window of the job, for all tasks together.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from gproc.relay.delivery import KEPT_BYTES
 from gproc.request.limits import SLOTS_MAX
 from gproc.request.template import CommandTooLong, Template
 from gproc.shown import reason_of, shown_text
+from gproc.wire.credit import quantum
 from gproc.wire.tasks import (
     FAILED_MAX,
     SAID_BYTES,
@@ -62,24 +63,25 @@ GRACE_S: Final = 1.0
 
 TOGETHER_S: Final = 0.02
 """Seconds for which reports wait for others while tasks wait here: each message costs every hop some 0.1 ms.  A node
-gets more
-work before it has less than `gproc.tasks.site.LEFT_S`."""
+gets more work before it has less than `gproc.tasks.site.LEFT_S`."""
 
 SHORT_OF: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT})
 """Errors for which a start may succeed once another task has ended."""
 
-OF_TASK: Final = frozenset({errno.E2BIG, errno.ENAMETOOLONG})
-"""Errors of execve(2) that the task would meet on every node."""
+ANSWERS_BYTES: Final = KEPT_BYTES // 4
+"""How much more may wait of answers to orders, and of ends of tasks that ran: 1 KiB for each of SLOTS_MAX."""
+
 
 class TaskHost:
     """Stands in a `Program` for the process, for the reader of its input, and for the pipe of its output."""
 
     def __init__(
         self, services: NodeServices, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], rank: int, *,
-        say: Callable[[bytes], None], consumed: Callable[[int], None], ended: OnEnd,
+        keep_bytes: int, say: Callable[[bytes], None], consumed: Callable[[int], None], ended: OnEnd,
     ) -> None:  # fmt: skip
-        """say: gets reports, and b"" at their end.  consumed: gets the size of input that was read.
+        """keep_bytes: how much of its reports may wait.  say: gets reports, and b"" at their end.
 
+        consumed: gets the size of input that was read.
         ended: called once, when nothing of any task is left, after the last report.
         """
         self._services = services
@@ -114,7 +116,9 @@ class TaskHost:
         """Whether a start must wait until a task has ended."""
         self._plans_anew = False
         """Whether the next task has a view planned for it alone."""
-        self._credit = KEPT_BYTES
+        self._keep_bytes = self._credit = keep_bytes
+        self._piece_bytes = min(SAID_BYTES, quantum(keep_bytes))
+        """What is said at once.  It is kept until all of it is acknowledged, and so must leave room for more."""
         self._out = bytearray()
         self._flushing: asyncio.Handle | None = None
         self._leaves_files = False
@@ -168,7 +172,7 @@ class TaskHost:
     # Orders
 
     def _obey(self, order: TaskOrders) -> None:
-        if self._credit < -KEPT_BYTES:  # each order has an answer, which waits here
+        if self._credit < -self._keep_bytes - ANSWERS_BYTES:  # each order has an answer, which waits here
             raise PeerError("it gives orders and does not read the reports")
         match order:
             case Setup(slots, _, quoted):
@@ -259,9 +263,7 @@ class TaskHost:
         order, request, setup = running.order, self._ticket.request, self._setup
         assert setup is not None
         argv = self._template.command(order.values, order.number, running.slot)
-        request = msgspec.structs.replace(
-            request, argv=argv, action="run", stdin=False, timeout_s=setup.timeout_s
-        )
+        request = msgspec.structs.replace(request, argv=argv, action="run", stdin=False, timeout_s=setup.timeout_s)
         ticket = msgspec.structs.replace(self._ticket, request=request)
         added = (*self._added, b"GPROC_TASK=%d" % order.number, b"GPROC_SLOT=%d" % running.slot)
         stdio = open_pipes(stdin=False)
@@ -272,9 +274,7 @@ class TaskHost:
 
         running.alike, self._plans_anew = not self._plans_anew, False
         try:
-            running.process = self._services.spawn(
-                ticket, self._root, added, stdio.program, ended, alike=running.alike
-            )
+            running.process = self._services.spawn(ticket, self._root, added, stdio.program, ended, alike=running.alike)
         except BaseException:
             close_all(list(stdio.outputs.values()))
             raise
@@ -309,7 +309,7 @@ class TaskHost:
     def _read(self, running: RunningTask, handle: int) -> bool:
         """Read once.  Returns whether there was something."""
         try:
-            data = os.read(handle, min(SAID_BYTES, max(1, self._credit)))
+            data = os.read(handle, min(self._piece_bytes, max(1, self._credit)))
         except BlockingIOError:
             return False
         if data:
@@ -362,7 +362,7 @@ class TaskHost:
                 self._readable.unregister(handle)
         self._credit -= len(record)
         self._out += record
-        if len(self._out) > SAID_BYTES:
+        if len(self._out) > self._piece_bytes:
             self._flush()
         elif not self._queue:
             self._flush_later(self._loop.call_soon(self._flush))
@@ -378,14 +378,13 @@ class TaskHost:
         self._flush_later(None)
         if self._out and not self._is_over:
             out, self._out = bytes(self._out), bytearray()
-            self._say(out)
+            for begin in range(0, len(out), self._piece_bytes):
+                self._say(out[begin : begin + self._piece_bytes])
 
     def _settle(self) -> None:
         """End if there is nothing left to do."""
-        over = self._input_ended or self._stopped_by
+        over = self._stopped_by or (self._input_ended and not self._queue)
         if self._is_over or not over or self._running or self._starting is not None:
-            return
-        if self._queue and not self._stopped_by:
             return
         self._flush()
         self._loop.remove_reader(self._readable)

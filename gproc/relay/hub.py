@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final, assert_never
 
 from msgspec.structs import replace
@@ -21,9 +21,9 @@ from gproc.nodespec import LEVELS_MAX, Place, format_path
 from gproc.relay.adoption import NotBelow, adopted_numbers, is_at_home, shown_grant, shown_number
 from gproc.relay.belonging import Belonging, JoinRefused, is_full, most_below
 from gproc.relay.children import Child, Children
-from gproc.relay.lease_questions import LeaseQuestions
 from gproc.relay.memory import Memory
 from gproc.relay.neighbours import Downstream, Upstream
+from gproc.relay.pace import ChildPace
 from gproc.relay.relayed_job import RelayedJob
 from gproc.relay.stacks import StackRelay
 from gproc.relay.treelog import TreeLog
@@ -70,7 +70,9 @@ class Hub(ABC):
         self.compressed = Compressed()
         self.children = Children(self, endpoint, link_timeout_s)
         self._adopted_numbers = adopted_numbers()
-        self._lease_questions = LeaseQuestions()
+        self._pace = ChildPace(endpoint.identity.name, lambda: self._level, lambda: self.is_behind())
+        self.is_behind: Callable[[], bool] = lambda: False
+        """Whether much of what was sent upstream is still here."""
         self.tree_log = TreeLog()
         self._objections = Refusals()
         """The objections to what children announce, by the children's names."""
@@ -125,6 +127,8 @@ class Hub(ABC):
     # What children do and send: `relay.children.ChildOwner`
 
     def admit(self, join: Join) -> int:
+        if not self._pace.may_join(join.node.name):
+            raise JoinRefused("it, or nodes below it, have come and gone too often: it has to wait", final=False)
         grant = shown_grant(join, (*self.endpoint.keys.valid, *self.endpoint.keys.retired))
         for child in self.children:
             if (child.node.nonce, child.node.name) == (join.node.nonce, join.node.name):
@@ -171,12 +175,10 @@ class Hub(ABC):
     def child_arrived(self, child: Child) -> None:
         where, name = bracketed(child.node.address), child.node.name
         self.tree_log.say(logging.INFO, name, "node %s joined: %s at %s", shown_number(child.id), name, where)
-        if (known := self.endpoint.vetting.signed) is not None:
-            child.link.send(Revocations(known))
-        if (succession := self.endpoint.succession) is not None:
-            child.link.send(NewKeys(succession))
-        if (retirement := self.endpoint.retirement) is not None:
-            child.link.send(OldKeysEnd(retirement))
+        known = self.endpoint.vetting.signed, self.endpoint.succession, self.endpoint.retirement
+        for kind, signed in zip((Revocations, NewKeys, OldKeysEnd), known, strict=True):
+            if signed is not None:
+                child.link.send(kind(signed))
         self._take_in(child, Arrived(Route((child.id,)), child.node))
 
     def child_left(self, child: Child, reason: str) -> None:
@@ -185,7 +187,7 @@ class Hub(ABC):
         self.tree_log.say(logging.INFO, name, "node %s left: %s at %s: %s", shown_number(child.id), name, where, reason)
         route = Route((child.id,))
         # First the nodes above: the master holds back standard input, and only then may others get more of it.
-        self._leave(Left(route, reason, child.ended))
+        self._leave(child, Left(route, reason, child.ended))
         for relayed in list(self.relayed_jobs.values()):
             relayed.left(child)
         for monitor in self._monitors.values():
@@ -208,7 +210,7 @@ class Hub(ABC):
             case messages.Arrived(route, node):
                 self._arrived(child, Arrived(below(child.id, route), node))
             case messages.Left(route, reason, ended):
-                self._leave(Left(below(child.id, route), reason, ended))
+                self._leave(child, Left(below(child.id, route), reason, ended))
             case messages.Goodbye(reason):
                 child.say_goodbye(reason)
             case Load(serial, loads, memory):
@@ -216,7 +218,7 @@ class Hub(ABC):
                     self.child_load(from_here(message, child.id))
             case messages.AskLease(route, nonce):
                 asker = below(child.id, route)
-                if asker in self.tree and self._lease_questions.may_pass(asker, time.monotonic()):
+                if asker in self.tree and self._pace.may_ask(child.node.name, asker):
                     self.ask_master(messages.AskLease(asker, nonce))
             case AskCertificate(route):
                 if child.renewals.take_one(time.monotonic()):
@@ -259,6 +261,7 @@ class Hub(ABC):
         return len(self.place) or int(self.session is None)  # a slave that has no place yet is no master
 
     def _take_in(self, child: Child, change: Arrived) -> None:
+        self._pace.changed(child)
         if why := self.objection(change):
             what = f"{format_path(change.route)} ({change.node.name}): {why}"
             if (told := self._objections.note(child.node.name, what, time.monotonic())) is not None:
@@ -267,8 +270,9 @@ class Hub(ABC):
         self.tree.arrive(change.route, change.node)
         self.tell(change)
 
-    def _leave(self, change: Left) -> None:
+    def _leave(self, child: Child, change: Left) -> None:
         if self.tree.leave(change.route):
+            self._pace.changed(child)
             self.tell(change)
 
     def objection(self, change: Arrived) -> str:
@@ -317,8 +321,7 @@ class Hub(ABC):
                 sources_by_child[child] = monitor.sources_of(child)
         self.relayed_jobs[run.job] = relayed
         parts = dict(own)
-        for child, branch in here.items():
-            parts[child] = branch
+        parts.update(here.items())
         self.heartbeats.quicken()
         relayed.start(run, parts, sources_by_child, asyncio.get_running_loop().call_later)
         self._next_job.set_result(None)
@@ -332,8 +335,7 @@ class Hub(ABC):
         Returns the children that it was sent to.
         """
         parts = dict(own)
-        for child, branch in self._parts(run.branch.children).items():
-            parts[child] = branch
+        parts.update(self._parts(run.branch.children).items())
         relayed.resume(run, parts, upstream)
         return list(parts)
 

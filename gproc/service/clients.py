@@ -191,8 +191,8 @@ class Client(Receiver[ClientToMaster]):
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, offset: int, data: memoryview) -> None:
         if stream != frames.STDIN:
             raise PeerError("output from a client")
-        if self._seen(job) is not None:
-            self._gathered.add(job, bytes(data))
+        if (seen := self._seen(job)) is not None:
+            self._gathered.add(job, bytes(data), seen.block_bytes)
 
     def _give_input(self, job: int, data: bytes) -> None:
         if (seen := self._seen(job)) is not None:

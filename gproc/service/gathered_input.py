@@ -16,7 +16,7 @@ GATHER_S: Final = 0.005
 """Seconds between two small blocks of one job: too short to be noticed, and a node checks 200 a second."""
 
 WHOLE_BYTES: Final = 16 << 10
-"""A piece of this many bytes is not small."""
+"""A piece of this many bytes is not small.  With small windows a full block has less."""
 
 
 class _Pending:
@@ -39,8 +39,8 @@ class GatheredInput:
         self._fault = fault
         self._jobs: dict[int, _Pending] = {}
 
-    def add(self, job: int, data: bytes) -> None:
-        """Raises: PeerError if it comes after the end, or is too much."""
+    def add(self, job: int, data: bytes, block_bytes: int = WHOLE_BYTES) -> None:
+        """block_bytes: of a full block of this job.  Raises: PeerError if it comes after the end, or is too much."""
         loop = asyncio.get_running_loop()
         if job not in self._jobs:
             recent_s = loop.time() - GATHER_S
@@ -51,7 +51,7 @@ class GatheredInput:
         pending.parts.append(data)
         pending.size += len(data)
         pending.has_ended = not data
-        if pending.size >= WHOLE_BYTES:
+        if pending.size >= min(WHOLE_BYTES, block_bytes):
             self.flush(job)
         elif pending.timer is None:
             pending.timer = loop.call_at(max(loop.time(), pending.given_s + GATHER_S), self._is_time, job)

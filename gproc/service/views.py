@@ -91,6 +91,11 @@ class JobView:
         if self.live is not None and self.live.input_from is self and not self.live.job.over:
             self.live.resize(size)
 
+    @property
+    def block_bytes(self) -> int:
+        """Of a full block of standard input."""
+        return frames.MAX_STDIO_BYTES if self.live is None else self.live.block_bytes
+
     def stdin(self, data: bytes) -> None:
         """Raises: PeerError if the client has no credit for it."""
         live = self.live

@@ -14,6 +14,7 @@ To remove what is there it also needs grep, rmdir and tr.
 from __future__ import annotations
 
 import ipaddress
+import secrets
 import shlex
 import struct
 from typing import Final
@@ -73,7 +74,7 @@ if [ -z "$d" ]; then for c in "$own" "$r" /var/tmp /tmp /dev/shm /run; do
 if [ "$c" = "$own" ]; then if [ "$u" = 0 ]; then (umask 022; mkdir -p /var/cache) 2>/dev/null; fi;
 e=$(mkdir -p "$c" 2>&1) && [ -O "$c" ] && chmod 700 "$c" || { why=$e; continue; };
 elif [ "$c" = "$r" ]; then :;
-else c=$c/gproc.$$; e=$(mkdir "$c" 2>&1) || { why=${why:-$e}; continue; }; fi;
+else c=$c/gproc.$5; e=$(mkdir "$c" 2>&1) || { why=${why:-$e}; continue; }; fi;
 t=$c/.$h.$(uname -n).$$;
 if [ -z "$got" ]; then say helper need; e=$(take 2>&1); else e=$(cat "$got" 2>&1 >"$t"); fi;
 if [ $(($(wc -c 2>/dev/null <"$t" || echo 0))) -ne "$size" ]; then
@@ -95,7 +96,9 @@ def start_command(helper_bytes: int, helper_digest: str, slave: str = "") -> str
 
     slave: the one that is to be started; one of that name that was started from another directory of ours is ended.
     """
-    return f"exec /bin/sh -c '{_SCRIPT}' gproc-start {helper_bytes} {helper_digest} start {slave}"
+    # Another user of the host cannot have made a directory of this name before: the shell's number could be guessed.
+    new_name = secrets.token_hex(8)
+    return f"exec /bin/sh -c '{_SCRIPT}' gproc-start {helper_bytes} {helper_digest} start '{slave}' {new_name}"
 
 
 def stop_command(slave: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import os
 import re
 import signal
@@ -33,6 +34,9 @@ HEAD_S: Final = 10.0
 
 SILENT_MAX: Final = 64
 """How many may let us wait for a head.  One more ends the longest wait: a browser sends within milliseconds."""
+
+UNREAD_S: Final = 30.0
+"""A client that has an answer, and reads nothing of it for so long, is gone.  A browser connects again."""
 
 GOODBYE_S: Final = 1.0
 """How long a TLS connection that is closed waits for the other end's word.  It counts until then."""
@@ -108,7 +112,8 @@ def serve(app: ASGIApp, listener: socket.socket, listen: Listen, home: str, read
     Raises: TrustError if it needs the cluster's certificate, and this machine has none.
     """
     settings = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, lifespan="off", limit_concurrency=CONNECTIONS_MAX,
+        app, log_config=None, log_level="error", access_log=False, server_header=False, lifespan="off",
+        limit_concurrency=CONNECTIONS_MAX,
         timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16384, ws="none", http=_HastyProtocol,
     )  # fmt: skip
     if listen.secure:
@@ -128,15 +133,27 @@ class _HastyProtocol(H11Protocol):
     _answered: Final[dict[_HastyProtocol, None]] = {}
     """Connections that have their answer and have asked nothing since, the longest first."""
 
+    _unread: Final[dict[_HastyProtocol, asyncio.TimerHandle]] = {}
+    """Connections whose clients do not read, the longest first."""
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._await_head()
-        if len(self.connections) >= CONNECTIONS_MAX and self._answered:
+        if len(self.connections) >= CONNECTIONS_MAX and (idle := self._answered or self._unread):
             # A client that keeps all places, even without a token, must not keep others out: a browser connects again.
-            longest = next(iter(self._answered))
-            del self._answered[longest]
+            longest = next(iter(idle))
+            longest._forget()
             self.connections.discard(longest)  # at once: this one's request may be here already
             longest.transport.abort()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self not in self._unread:
+            self._unread[self] = self.loop.call_later(UNREAD_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._reads()
 
     def data_received(self, data: bytes) -> None:
         self._answered.pop(self, None)
@@ -151,10 +168,22 @@ class _HastyProtocol(H11Protocol):
         if self.cycle is None or self.cycle.response_complete:  # else the next request had come already
             self._answered[self] = None
 
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(UNREAD_S, self.transport.abort)  # to close it waits until its last answer is read
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self._has_spoken()
-        self._answered.pop(self, None)
+        self._forget()
         super().connection_lost(exc)
+
+    def _forget(self) -> None:
+        self._has_spoken()
+        self._reads()
+        self._answered.pop(self, None)
+
+    def _reads(self) -> None:
+        if (timer := self._unread.pop(self, None)) is not None:
+            timer.cancel()
 
     def _await_head(self) -> None:
         if self in self._silent:
@@ -196,6 +225,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._door is not None:
             self._door.close()
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # an open stream is cancelled, which is no fault
         await super().shutdown(sockets=sockets)
 
     async def _shake_hands(self, connection: socket.socket, _key: str) -> None:

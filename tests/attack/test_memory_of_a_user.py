@@ -63,6 +63,13 @@ def test_a_job_that_is_too_much_in_any_case_is_not_told_to_wait(narrow: Cluster)
     assert b"a user may have 2 MiB: this needs 5 MiB more, which no user may have" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("mib", [6])
+def test_tasks_of_a_user_without_room_for_windows_say_all_that_they_write(narrow: Cluster) -> None:
+    """While what nodes keep of them followed the windows and what they said at once did not, a node waited for ever."""
+    done = narrow.command("map", "-localbin", "1", "head", "-c", "{}", "/dev/zero", input=b"100000\n" * 8, **OWNER)
+    assert (done.returncode, len(done.stdout)) == (0, 800_000), done.stderr
+
+
 def test_a_list_whose_master_dies_while_it_is_sent_is_no_success(tmp_path: Path) -> None:
     """It printed the job's number, and ended with 0."""
     path = tmp_path / "socket"

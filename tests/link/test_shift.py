@@ -41,12 +41,16 @@ class Working(Recorder):
 
 
 async def sent_to(receiver: Working, data: bytes, shift: Shift | None) -> socket.socket:
+    return (await sent_to_receiver(receiver, data, shift))[1]
+
+
+async def sent_to_receiver(receiver: Recorder, data: bytes, shift: Shift | None) -> tuple[Link, socket.socket]:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     link = Link(None, receiver, shift=shift)
     await asyncio.get_running_loop().connect_accepted_socket(lambda: link, theirs)
     await asyncio.get_running_loop().sock_sendall(ours, frames.preface(frames.CHANNEL_CLIENT) + data)
-    return ours
+    return link, ours
 
 
 def test_what_does_not_fit_into_a_shift_comes_in_order_in_later_turns() -> None:

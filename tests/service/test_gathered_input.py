@@ -36,6 +36,20 @@ def test_small_pieces_go_as_one_and_the_end_behind_them() -> None:
     run(work())
 
 
+def test_a_full_block_of_a_job_with_small_windows_does_not_wait() -> None:
+    """Its client had no credit for more, so it got on by one window each 5 ms: 0.6 MB/s."""
+
+    async def work() -> None:
+        given: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
+        typed = GatheredInput(lambda job, data: given.put_nowait((job, data)), pytest.fail)
+        typed.add(1, bytes(600), 1024)
+        assert given.empty()
+        typed.add(1, bytes(600), 1024)
+        assert given.get_nowait() == (1, bytes(1200))
+
+    run(work())
+
+
 def test_too_much_input_is_a_fault_also_when_it_is_given_later() -> None:
     def refuse(job: int, data: bytes) -> None:
         raise PeerError("no credit")

@@ -19,6 +19,7 @@ import gproc.master
 import gproc.node.running_task
 import gproc.relay.children
 import gproc.relay.hub
+import gproc.relay.pace
 import gproc.service.outofreach
 import gproc.service.ways
 import gproc.slave
@@ -26,7 +27,7 @@ import gproc.trust.lease
 
 MODULES_WITH_TIME = (
     gproc.trust.lease, gproc.slave, gproc.relay.hub, gproc.relay.children, gproc.service.ways, gproc.master,
-    gproc.node.running_task,
+    gproc.node.running_task, gproc.relay.pace,
 )  # fmt: skip
 
 TOGETHER_S: Final = 1e-9

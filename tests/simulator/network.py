@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from gproc.errors import LinkLost, PeerError
+from gproc.link.connection import HOLD_S
 from gproc.trust.names import ClusterId
 from gproc.trust.tls import PeerName
 from gproc.wire import frames
@@ -68,6 +69,10 @@ class _Way:
             if max(self._queue[0][0], self.stalled_until_s) > now_s:
                 self._arm()
                 return
+            if end.process.context.run(end.is_held):
+                again_s = now_s + HOLD_S
+                self._timer = self._network.loop.call_at(again_s, self.pump, context=self._network.context)
+                return
             _, item = self._queue.popleft()
             end.process.context.run(end.take, item)
 
@@ -87,6 +92,17 @@ class SimLink:
         self.out: _Way
         self._network = network
         self._why: str | None = None
+        self._may_go_on: Callable[[], bool] = lambda: True
+
+    @property
+    def unsent_bytes(self) -> int:
+        return 0
+
+    def hold(self, may_go_on: Callable[[], bool]) -> None:
+        self._may_go_on = may_go_on
+
+    def is_held(self) -> bool:
+        return not self._may_go_on()
 
     def send(self, message: object) -> None:
         self.write(message)

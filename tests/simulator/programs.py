@@ -148,7 +148,7 @@ class SimProgram(Program):
 
         self.truth.sizes = {1: 0, 2: 0}
         host = SimTaskHost(
-            self._services, self.ticket, None, (), self._rank,
+            self._services, self.ticket, None, (), self._rank, keep_bytes=self._keep_bytes,
             say=self._reports, consumed=self.consumed, ended=self._tasks_ended,
         )  # fmt: skip
         host.program, host.rank = self, self._rank

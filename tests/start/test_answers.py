@@ -112,3 +112,20 @@ def test_a_host_whose_disk_hangs_has_said_where_it_looks(tmp_path: Path) -> None
         said = [next(lines) for _ in range(4)]
         os.killpg(shell.pid, signal.SIGKILL)
     assert re.match("gproc-start doing looks for room in /.*/gproc/runtimes\n", said[-1])
+
+
+def test_no_other_user_can_guess_the_name_of_a_new_directory(tmp_path: Path) -> None:
+    """It was the number of the shell: a user who had made all 32,768 of them in /tmp kept gproc from a host whose home
+    has no room for programs."""
+    told = tmp_path / "told"
+    for name, does in (("id", "echo 1234"), ("mkdir", f'echo "$@" >>{told}; exit 1')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.defpath}", "HOME": str(tmp_path)}
+    for _ in range(2):
+        words = ["/bin/sh", "-c", start_command(1, "0" * 64)]
+        done = subprocess.run(words, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        assert "gproc-start failed" in done.stdout
+    made = re.findall(r"^/(?:var/)?tmp/gproc\.(\S+)$", told.read_text(), re.MULTILINE)
+    assert len(set(made)) == len(made) // 2 == 2
+    assert all(len(name) == 16 for name in made)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 import pytest
 
@@ -47,10 +47,11 @@ def serve(tree: Cluster) -> Iterator[Serve]:
     """serve("--control", ...): a site at any free port of loopback, or as the words say."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*words: str) -> Site:
+    def start(*words: str, stderr: IO[bytes] | None = None) -> Site:
         listen = () if "--listen" in words else ("--listen", "127.0.0.1:0")
         command = [sys.executable, "-m", "gproc", "web", "--socket", str(tree.socket), *listen, *words]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **tree.env})
+        env = {**os.environ, **tree.env}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=env)
         started.append(process)
         assert process.stdout is not None
         line = process.stdout.readline().strip()

@@ -12,6 +12,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -338,6 +339,25 @@ def test_connections_that_ask_for_nothing_keep_nobody_out(serve: Serve) -> None:
             assert half.recv(100)
             half.sendall(b"G")
         assert asked(site, "/")[0] == 200
+
+
+def test_connections_that_read_nothing_and_those_that_speak_no_http_leave_no_line(serve: Serve) -> None:
+    """What they were told, and how they ended, with a traceback each, stood on stderr: of any local user."""
+    with tempfile.TemporaryFile() as said:
+        site = serve(stderr=said)
+        host, _, port = site.origin.removeprefix("http://").partition(":")
+        with contextlib.ExitStack() as unread:
+            for _ in range(5):
+                one = unread.enter_context(socket.create_connection((host, int(port))))
+                one.sendall(b"GET /page.js HTTP/1.1\r\nHost: x\r\n\r\n" * 400)  # 6 MB: more than the kernel keeps
+                assert one.recv(1)
+            assert asked(site, "/")[0] == 200
+            unread.enter_context(socket.create_connection((host, int(port)))).sendall(b"no HTTP\r\n\r\n")
+            assert asked(site, "/")[0] == 200
+            site.process.terminate()
+            assert site.process.wait(PATIENCE_S) == 0
+        said.seek(0)
+        assert said.read() == b""
 
 
 def test_a_command_that_is_no_text_breaks_nobodys_page(tree: Cluster, serve: Serve) -> None:
