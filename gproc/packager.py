@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from gproc.bundle import cache, observed
-from gproc.bundle.defaults import SAY_MORE
+from gproc.bundle import cache
+from gproc.bundle.command.defaults import SAY_MORE
+from gproc.bundle.command.variables import directories_named, files_named
 from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.surroundings import Surroundings
-from gproc.bundle.variables import directories_named, files_named
+from gproc.bundle.tracing import observed
 from gproc.content.manifest import Digest, Manifest, digest_of, encode, nanoseconds, trusted
 from gproc.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
-    from gproc.bundle.observing import Observation
+    from gproc.bundle.tracing.observing import Observation
 
 
 class PackRequest(msgspec.Struct, frozen=True):
@@ -43,7 +44,7 @@ class PackRequest(msgspec.Struct, frozen=True):
     nodes_programs: programs that the command names without a slash, but for its first, are the node's own.
     with_package: add what the packages of the programs install and depend on.
     venv: the directory of a Python environment that goes along as a whole, and is active; "": none.
-    image: an image (`gproc.bundle.images`) whose root file system counts as `root`; "": none.
+    image: an image (`gproc.bundle.containers.images`) whose root file system counts as `root`; "": none.
     also: other programs that go along.
     traced: add what runs of this program touched that were observed (`observe`).
     cache_dir: the directory of the cache; None for `cache.default_directory`.
@@ -186,7 +187,7 @@ def observe(request: PackRequest, environ: Mapping[str, str], descriptors: Seque
     environ: the program's.  descriptors: its 0, 1 and 2.
     Raises: ProgramNotFound, ProgramNotExecutable; BundleError if a program cannot be observed.
     """
-    from gproc.bundle.observing import observe as observe_run
+    from gproc.bundle.tracing.observing import observe as observe_run
 
     request = _with_environment(request)
     program = find_program(request.program, request.cwd, request.environ)
@@ -229,7 +230,7 @@ def _meant(request: PackRequest) -> Meant:
     says_more = len(request.command) > 1 or os.path.basename(request.program) in SAY_MORE
     named = files_named(request.environ, request.cwd) or directories_named(request.environ, request.cwd)
     if request.words and request.root == "/" and (says_more or named or request.standard_input is not None):
-        from gproc.bundle.words import meant
+        from gproc.bundle.command.words import meant
 
         command = request.command or (request.program,)
         found = meant(
@@ -263,7 +264,7 @@ def _with_image(request: PackRequest) -> PackRequest:
         return request
     if request.root != "/":
         raise UsageError("--image and -r both say where the program is taken from: leave one of them out")
-    from gproc.bundle.images import root_of
+    from gproc.bundle.containers.images import root_of
 
     return replace(request, image="", root=root_of(request.image, request.cwd, request.environ))
 

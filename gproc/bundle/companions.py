@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from gproc.bundle.beside import modules_in
-from gproc.bundle.closure import Object
 from gproc.bundle.image import Image
+from gproc.bundle.linking.closure import Object
 from gproc.bundle.surroundings import Surroundings
+from gproc.bundle.texts.beside import modules_in
 
 _TCL: Final = re.compile(r"lib(t(?:cl|k)8\.\d+)t?\.so(\.\d+)*")
 _TERMINFO: Final = ("/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo")

@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 
-from gproc.bundle import beside, java, literals
-from gproc.bundle.closure import Object
 from gproc.bundle.entries import BundleEntries
 from gproc.bundle.image import Image
-from gproc.bundle.mentioned import Mentioned
+from gproc.bundle.languages import java
+from gproc.bundle.linking.closure import Object
+from gproc.bundle.texts import beside, literals
+from gproc.bundle.texts.mentioned import Mentioned
 from gproc.errors import BundleError
 
 

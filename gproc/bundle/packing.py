@@ -14,31 +14,20 @@ from typing import Final
 
 import msgspec
 
-from gproc.bundle import (
-    code_dirs,
-    companions,
-    elf,
-    extras,
-    glibc,
-    language,
-    library_dirs,
-    literals,
-    locale_files,
-    packages,
-    search,
-    set_id,
-    starting,
-    which,
-)
-from gproc.bundle.around import Around
-from gproc.bundle.closure import Linker, Object, why_in_closure
+from gproc.bundle import code_dirs, companions, extras, locale_files, set_id, starting, which
+from gproc.bundle.distribution import packages
 from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
 from gproc.bundle.image import Image
+from gproc.bundle.languages import language
+from gproc.bundle.linking import elf, glibc, library_dirs, search
+from gproc.bundle.linking.closure import Linker, Object, why_in_closure
 from gproc.bundle.meaning import Meant, Ran
-from gproc.bundle.mentioned import Mentioned, can_go, is_left_out
-from gproc.bundle.observed import Observed
 from gproc.bundle.surroundings import Surroundings
+from gproc.bundle.texts import literals
+from gproc.bundle.texts.around import Around
+from gproc.bundle.texts.mentioned import Mentioned, can_go, is_left_out
+from gproc.bundle.tracing.observed import Observed
 from gproc.content.manifest import DIRECTORIES_MAX, Digest, Manifest
 from gproc.content.paths import within
 from gproc.errors import GprocError, ProgramNotExecutable, ProgramNotFound

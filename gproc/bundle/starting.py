@@ -6,9 +6,10 @@ import stat
 
 import msgspec
 
-from gproc.bundle import elf, script, which
+from gproc.bundle import script, which
 from gproc.bundle.env import env_command, is_env
 from gproc.bundle.image import Image, Walk
+from gproc.bundle.linking import elf
 from gproc.bundle.surroundings import Surroundings
 from gproc.errors import BundleError, ProgramNotExecutable, ProgramNotFound
 from gproc.shown import shown_text

@@ -17,8 +17,8 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from gproc.bundle import elf
 from gproc.bundle.image import Image
+from gproc.bundle.linking import elf
 from gproc.errors import BundleError
 from gproc.runtime.modules import LEFT_OUT, ROOTS, Module, found_by, modules_of_a_slave, own_directory
 

@@ -15,9 +15,9 @@ from typing import Final
 import msgspec
 
 from gproc import native
-from gproc.bundle import elf
-from gproc.bundle.closure import Linker, Object
 from gproc.bundle.image import Image
+from gproc.bundle.linking import elf
+from gproc.bundle.linking.closure import Linker, Object
 from gproc.bundle.surroundings import Surroundings
 from gproc.errors import BundleError
 from gproc.interpreter import LIBRARIES, LOADER, PYTHON

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle.glibc import is_companion, is_part
+from gproc.bundle.linking.glibc import is_companion, is_part
 from gproc.content.manifest import Directory, File, Symlink
 from gproc.packager import Bundle, PackRequest, pack, read_chunk
 

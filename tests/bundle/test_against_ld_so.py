@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from gproc.bundle import elf
-from gproc.bundle.closure import LibraryMissing, Linker
 from gproc.bundle.image import Image
+from gproc.bundle.linking import elf
+from gproc.bundle.linking.closure import LibraryMissing, Linker
 from gproc.bundle.surroundings import Surroundings
 from gproc.errors import BundleError
 

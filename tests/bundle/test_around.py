@@ -130,7 +130,7 @@ def test_a_file_that_comes_later_goes_along_and_the_output_does_not(
     made(project, {"two": ""})
     assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "one", "two"}
     with open(project / "out", "w") as output:
-        monkeypatch.setattr("gproc.bundle.around.OUTPUTS", (output.fileno(), 10**6))
+        monkeypatch.setattr("gproc.bundle.texts.around.OUTPUTS", (output.fileno(), 10**6))
         assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "one", "two"}
         output.write("more")
         output.flush()

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gproc.bundle import elf
+from gproc.bundle.linking import elf
 
 Make = Callable[..., bytes]
 
@@ -229,7 +229,7 @@ def test_lief_is_loaded_for_the_first_file_and_prints_nothing(make_elf: Make, tm
     (tmp_path / "cut").write_bytes(whole[:-20])
     code = (
         "import sys\n"
-        "from gproc.bundle import elf\n"
+        "from gproc.bundle.linking import elf\n"
         "assert elf.abi_of('x') is not None and elf.read('/dev/null') is None\n"
         "try: elf.read('cut')\n"
         "except elf.BadElf: pass\n"

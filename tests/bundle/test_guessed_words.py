@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle import words
-from gproc.bundle.executed import calls_in, commands_in
-from gproc.bundle.named import names_in
+from gproc.bundle.command import words
+from gproc.bundle.texts.executed import calls_in, commands_in
+from gproc.bundle.texts.named import names_in
 from gproc.packager import Bundle
 from tests.bundle.conftest import made, sent
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle import beside, java, near
 from gproc.bundle.image import Image
+from gproc.bundle.languages import java
 from gproc.bundle.memo import Memo
-from gproc.bundle.mentioned import Mentioned
-from gproc.bundle.named import is_pattern
-from gproc.bundle.patterns import LOOKED_AT_MAX, matching
 from gproc.bundle.surroundings import Surroundings
+from gproc.bundle.texts import beside, near
+from gproc.bundle.texts.mentioned import Mentioned
+from gproc.bundle.texts.named import is_pattern
+from gproc.bundle.texts.patterns import LOOKED_AT_MAX, matching
 from gproc.errors import BundleError
 from gproc.packager import Bundle, PackRequest, pack
 from tests.bundle.conftest import made, sent

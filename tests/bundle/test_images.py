@@ -20,8 +20,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gproc.bundle import images, layers, sif
-from gproc.bundle.layers import LayeredTree
+from gproc.bundle.containers import images, layers, sif
+from gproc.bundle.containers.layers import LayeredTree
 from gproc.errors import BundleError, UsageError
 from gproc.packager import PackRequest, pack
 from tests.system.cluster import Cluster

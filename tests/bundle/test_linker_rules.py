@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gproc.bundle.closure import LibraryMissing
+from gproc.bundle.linking.closure import LibraryMissing
 from gproc.content.manifest import Symlink
 from gproc.errors import BundleError
 from gproc.packager import Bundle
@@ -371,7 +371,7 @@ def test_a_preloaded_library_may_be_named_by_tokens(compiled: Compile, as_linked
 def test_search_paths_made_to_cost_time_are_refused(
     make_elf: Callable[..., bytes], packed: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gproc.bundle.closure.LOOKUPS_MAX", 1000)
+    monkeypatch.setattr("gproc.bundle.linking.closure.LOOKUPS_MAX", 1000)
     (tmp_path / "libx.so").write_bytes(make_elf(["liby.so"], soname="libx.so"))
     path = ":".join(f"/nowhere/{number}" for number in range(2000))
     program = tmp_path / "prog"

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle import java, locale_files, search_paths, told, words
-from gproc.bundle.executed import commands_in, commands_of_rules
+from gproc.bundle import locale_files
+from gproc.bundle.command import search_paths, told, words
 from gproc.bundle.image import Image
+from gproc.bundle.languages import java
 from gproc.bundle.memo import Memo
-from gproc.bundle.named import names_in, relative
-from gproc.bundle.patterns import matching
+from gproc.bundle.texts.executed import commands_in, commands_of_rules
+from gproc.bundle.texts.named import names_in, relative
+from gproc.bundle.texts.patterns import matching
 from gproc.packager import Bundle
 from tests.bundle.conftest import made, sent
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from gproc.bundle import zones
-from gproc.bundle.executed import COMMANDS_MAX, calls_in, commands_in, recipes_in
-from gproc.bundle.named import names_in, relative
-from gproc.bundle.prefixes import makefiles, script
+from gproc.bundle.command.prefixes import makefiles, script
+from gproc.bundle.texts.executed import COMMANDS_MAX, calls_in, commands_in, recipes_in
+from gproc.bundle.texts.named import names_in, relative
 from gproc.packager import Bundle, PackRequest, pack
 from tests.bundle.conftest import made, sent
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle import elf
-from gproc.bundle.glibc import is_part
+from gproc.bundle.linking import elf
+from gproc.bundle.linking.glibc import is_part
 from gproc.bundle.memo import Memo
 from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, File, Symlink, check, decode, digest_of
 from gproc.errors import BundleError, ProgramNotExecutable, ProgramNotFound
@@ -342,7 +342,8 @@ class TestCache:
             f"cache = {request.cache_dir!r}\n"
             f"bundle = pack(PackRequest('date', {str(tmp_path)!r}, {{'PATH': '/usr/bin:/bin'}}, cache_dir=cache))\n"
             "assert not bundle.reasons, bundle.reasons\n"
-            "bad = {'lief', 'pathlib', 'dataclasses', 'gproc.bundle.packing', 'gproc.bundle.elf'} & set(sys.modules)\n"
+            "bad = {'lief', 'pathlib', 'dataclasses', 'gproc.bundle.packing', 'gproc.bundle.linking'}\n"
+            "bad &= set(sys.modules)\n"
             "assert not bad, bad"
         )
         subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

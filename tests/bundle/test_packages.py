@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gproc.bundle.distribution.packages import Packages
 from gproc.bundle.image import Image
-from gproc.bundle.packages import Packages
 from gproc.errors import BundleError
 from gproc.packager import Bundle
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gproc.bundle.distribution.packages import Packages
+from gproc.bundle.distribution.rpm import Header, Rpm, split
 from gproc.bundle.image import Image
-from gproc.bundle.packages import Packages
-from gproc.bundle.rpm import Header, Rpm, split
 from gproc.errors import BundleError
 from gproc.packager import Bundle
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproc.bundle.search import Tokens, expand, expand_path, is_library_path_safe, is_musl_itself, ordered
+from gproc.bundle.linking.search import Tokens, expand, expand_path, is_library_path_safe, is_musl_itself, ordered
 
 TOKENS = Tokens("lib/x86_64-linux-gnu", ("x86_64", "haswell"))
 

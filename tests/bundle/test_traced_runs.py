@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle import observed
-from gproc.bundle.observed import Observed
-from gproc.bundle.observing import observe
+from gproc.bundle.tracing import observed
+from gproc.bundle.tracing.observed import Observed
+from gproc.bundle.tracing.observing import observe
 
 READS = """
 import os, sys

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle.executed import commands_in
-from gproc.bundle.search_paths import by_options, by_variables
+from gproc.bundle.command.search_paths import by_options, by_variables
+from gproc.bundle.texts.executed import commands_in
 from gproc.packager import Bundle
 
 Pack = Callable[..., Bundle]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle import prefixes, words
+from gproc.bundle.command import prefixes, words
 
 
 def names(tmp_path: Path, *command: str) -> list[str]:

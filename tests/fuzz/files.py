@@ -12,8 +12,9 @@ from typing import Final
 
 import msgspec
 
-from gproc.bundle import cache, imports, nodejs, pth
-from gproc.bundle.observed import Recalled
+from gproc.bundle import cache
+from gproc.bundle.languages import imports, nodejs, pth
+from gproc.bundle.tracing.observed import Recalled
 from gproc.cli.settings import settings_of
 from gproc.content.manifest import digest_of
 from gproc.disk.mounted import mount_in

@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from gproc.bundle.env_string import split_string
-from gproc.bundle.excerpt import abi_of, cut
-from gproc.bundle.ldconfig import cache
+from gproc.bundle.linking.excerpt import abi_of, cut
+from gproc.bundle.linking.ldconfig import cache
 from gproc.bundle.script import behind_shell, shebang, without_line
 from gproc.content import manifest as manifests
 from gproc.content.manifest import CHUNK_BYTES, Directory, File, Manifest, Symlink, digest_of, encode

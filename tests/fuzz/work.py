@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from gproc.bundle.oci import (
+from gproc.bundle.containers.oci import (
     Blob,
     ImageConfig,
     ImageIndex,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle.images import root_of
+from gproc.bundle.containers.images import root_of
 from gproc.errors import BundleError
 from gproc.locales.file import FileLocale
 from gproc.trust.config import toml_of

@@ -15,12 +15,12 @@ from typing import Final
 
 import msgspec
 
-from gproc.bundle import ptrace
-from gproc.bundle.observed import PATHS_MAX, Observed, is_nodes_own, is_secret
+from gproc.bundle.tracing import ptrace
+from gproc.bundle.tracing.observed import PATHS_MAX, Observed, is_nodes_own, is_secret
 from gproc.content.paths import within
 
 FILE_BYTES_MAX: Final = 100 << 20
-"""A larger file is asked for by -f, as of the words of a command (`gproc.bundle.words`)."""
+"""A larger file is asked for by -f, as of the words of a command (`gproc.bundle.command.words`)."""
 
 _ALL_THREADS: Final = 0x40000000  # __WALL, wait(2)
 _AT_FDCWD: Final = -100

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gproc.bundle import excerpt
-from gproc.bundle.excerpt import Abi, BadElf, Excerpt
+from gproc.bundle.linking import excerpt
+from gproc.bundle.linking.excerpt import Abi, BadElf, Excerpt
 from gproc.bundle.memo import ElfFacts, Memo
 from gproc.collecting import paused
 

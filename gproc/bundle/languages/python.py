@@ -11,10 +11,10 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from gproc.bundle import imports, pth
-from gproc.bundle.closure import Object
 from gproc.bundle.home import Home, Installation
 from gproc.bundle.image import Image
+from gproc.bundle.languages import imports, pth
+from gproc.bundle.linking.closure import Object
 from gproc.bundle.surroundings import Surroundings
 
 NAME: Final = re.compile(r"python(?:(\d+\.\d+)t?d?|\d*)")

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from gproc.bundle import elf, ldconfig, search
-from gproc.bundle.elf import Abi, Elf
 from gproc.bundle.image import Image, Walk
+from gproc.bundle.linking import elf, ldconfig, search
+from gproc.bundle.linking.elf import Abi, Elf
 from gproc.bundle.surroundings import Surroundings
 from gproc.errors import BundleError
 

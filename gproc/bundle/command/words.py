@@ -18,10 +18,10 @@ from itertools import islice, pairwise
 from typing import Final
 
 from gproc import descriptors
-from gproc.bundle import defaults, prefixes, search_paths, told
-from gproc.bundle.guessed import ENTRIES_MAX, Guesses
+from gproc.bundle.command import defaults, prefixes, search_paths, told
+from gproc.bundle.command.guessed import ENTRIES_MAX, Guesses
+from gproc.bundle.command.variables import directories_named, files_named
 from gproc.bundle.meaning import Meant, Ran
-from gproc.bundle.variables import directories_named, files_named
 from gproc.bundle.zones import zone_file
 from gproc.content.manifest import PATH_BYTES_MAX
 from gproc.content.paths import within

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gproc.bundle import prefixes
+from gproc.bundle.command import prefixes
 
 COMMANDS_MAX: Final = 1000
 """How many commands of one script are looked at."""

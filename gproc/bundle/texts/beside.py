@@ -12,10 +12,10 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from gproc.bundle import named, patterns
 from gproc.bundle.home import is_shared_object
 from gproc.bundle.image import Image
-from gproc.bundle.mentioned import Mentioned
+from gproc.bundle.texts import named, patterns
+from gproc.bundle.texts.mentioned import Mentioned
 from gproc.content.paths import within
 
 TEXT_BYTES_MAX: Final = 1 << 20

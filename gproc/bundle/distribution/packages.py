@@ -1,6 +1,6 @@
 """What the package that owns a program installs, and what that depends on, without documentation.
 
-The rules; the data are those of dpkg (`bundle/dpkg.py`) or rpm (`bundle/rpm.py`).  Source: update-alternatives(1).
+The rules; the data are those of dpkg (`dpkg.py`) or rpm (`rpm.py`).  Source: update-alternatives(1).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from gproc.bundle import rpm
-from gproc.bundle.dpkg import Dpkg
+from gproc.bundle.distribution import rpm
+from gproc.bundle.distribution.dpkg import Dpkg
+from gproc.bundle.distribution.installed import PackageDatabase
 from gproc.bundle.image import Image
-from gproc.bundle.installed import PackageDatabase
 from gproc.errors import BundleError
 
 _ALTERNATIVE_BYTES_MAX: Final = 1 << 20

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from gproc.bundle import named
+from gproc.bundle.texts import named
 
 SEARCH_PATHS: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PERL5LIB", "RUBYLIB", "NODE_PATH", "R_LIBS")
 """Lists of directories with colons between them."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from gproc.bundle import search
-from gproc.bundle.closure import Object
 from gproc.bundle.image import Image
+from gproc.bundle.linking import search
+from gproc.bundle.linking.closure import Object
 
 
 def directories(

@@ -12,15 +12,18 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from gproc.bundle import elf, locale_files, named, near, patterns, prefixes
-from gproc.bundle.affordable import affordable
-from gproc.bundle.beside import is_of_distribution
-from gproc.bundle.closure import Linker, Object
+from gproc.bundle import locale_files
+from gproc.bundle.command import prefixes
 from gproc.bundle.image import Image
+from gproc.bundle.linking import elf
+from gproc.bundle.linking.closure import Linker, Object
 from gproc.bundle.meaning import Ran
-from gproc.bundle.mentioned import Mentioned
-from gproc.bundle.running import ran_by
 from gproc.bundle.surroundings import Surroundings
+from gproc.bundle.texts import named, near, patterns
+from gproc.bundle.texts.affordable import affordable
+from gproc.bundle.texts.beside import is_of_distribution
+from gproc.bundle.texts.mentioned import Mentioned
+from gproc.bundle.texts.running import ran_by
 from gproc.content.paths import within
 
 _SEARCHED_BYTES: Final = 32 << 20

@@ -13,29 +13,19 @@ from typing import Final
 
 import msgspec
 
-from gproc.bundle import (
-    beside,
-    executed,
-    java,
-    libraries,
-    locale_files,
-    nodejs,
-    perl,
-    prefixes,
-    python,
-    search_paths,
-    told,
-    zones,
-)
-from gproc.bundle.closure import Object
+from gproc.bundle import libraries, locale_files, zones
+from gproc.bundle.command import prefixes, search_paths, told
 from gproc.bundle.home import Home, Installation
 from gproc.bundle.image import Image
+from gproc.bundle.languages import java, nodejs, perl, python
+from gproc.bundle.languages.projects import projects_of
 from gproc.bundle.libraries import loadable_of
+from gproc.bundle.linking.closure import Object
 from gproc.bundle.meaning import Ran
-from gproc.bundle.mentioned import Mentioned
-from gproc.bundle.projects import projects_of
-from gproc.bundle.running import ran_by
 from gproc.bundle.surroundings import Surroundings
+from gproc.bundle.texts import beside, executed
+from gproc.bundle.texts.mentioned import Mentioned
+from gproc.bundle.texts.running import ran_by
 from gproc.content.paths import within
 
 _FORKS: Final = re.compile(rb"\bfork\(|\bexecPath\b|[\"'](?:node:)?cluster[\"']")

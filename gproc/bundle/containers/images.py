@@ -21,9 +21,10 @@ from typing import IO, Final, Protocol
 
 import msgspec
 
-from gproc.bundle import cache, oci, sif
-from gproc.bundle.layers import BYTES_MAX, COPY_BYTES, LayeredTree, LayerStream
-from gproc.bundle.oci import Blob, ImageConfig, ImageIndex, ImageManifest, SavedImage, read_json
+from gproc.bundle import cache
+from gproc.bundle.containers import oci, sif
+from gproc.bundle.containers.layers import BYTES_MAX, COPY_BYTES, LayeredTree, LayerStream
+from gproc.bundle.containers.oci import Blob, ImageConfig, ImageIndex, ImageManifest, SavedImage, read_json
 from gproc.errors import BundleError
 from gproc.shown import reason_of, shown_text
 

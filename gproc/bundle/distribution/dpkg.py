@@ -6,8 +6,8 @@ import os
 import re
 from typing import Final
 
+from gproc.bundle.distribution.installed import InstalledPackage, Relations
 from gproc.bundle.image import Image
-from gproc.bundle.installed import InstalledPackage, Relations
 
 _DPKG: Final = "/var/lib/dpkg"
 _STATUS_BYTES_MAX: Final = 64 << 20

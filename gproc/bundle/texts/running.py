@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from gproc.bundle import prefixes
+from gproc.bundle.command import prefixes
 from gproc.bundle.image import Image
 from gproc.bundle.meaning import Ran
 from gproc.bundle.surroundings import Surroundings

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Final
 
+from gproc.bundle.distribution.installed import InstalledPackage
 from gproc.bundle.image import Image
-from gproc.bundle.installed import InstalledPackage
 from gproc.errors import BundleError
 
 _PLACES: Final = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")

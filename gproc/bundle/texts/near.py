@@ -10,8 +10,8 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
-from gproc.bundle import patterns
 from gproc.bundle.image import Image
+from gproc.bundle.texts import patterns
 
 _ENTRIES_MAX: Final = 2000
 _DEPTH_MAX: Final = 3

@@ -11,9 +11,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
-from gproc.bundle import elf
-from gproc.bundle.closure import Object
 from gproc.bundle.image import Image
+from gproc.bundle.linking import elf
+from gproc.bundle.linking.closure import Object
 
 _PARTS: Final = (
     "ld-linux*.so.*", "ld64.so.*", "ld.so.*", "ld-2.*.so", "libc.so.*", "libc-2.*.so", "libm.so.*", "libm-2.*.so",

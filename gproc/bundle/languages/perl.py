@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from gproc.bundle.closure import Object
 from gproc.bundle.home import Home, Installation
 from gproc.bundle.image import Image
+from gproc.bundle.linking.closure import Object
 
 _OMITTED: Final = re.compile(r"\.pod$|/(pod|CORE)$|\.(h|a)$")
 _DIRECTORY: Final = re.compile(rb"(?<=\0)/[A-Za-z0-9_.+/-]*perl[A-Za-z0-9_.+/-]*(?=\0)")

@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from gproc.bundle.elf import Abi
 from gproc.bundle.image import Image
+from gproc.bundle.linking.elf import Abi
 
 _CONFIG_MAX_BYTES: Final = 1 << 20
 """A configuration file; Debian's have 100 bytes."""

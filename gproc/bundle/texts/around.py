@@ -12,11 +12,12 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from gproc.bundle import patterns, prefixes
-from gproc.bundle.beside import is_code, is_of_distribution
+from gproc.bundle.command import prefixes
 from gproc.bundle.image import Image
-from gproc.bundle.mentioned import Mentioned
 from gproc.bundle.surroundings import Surroundings
+from gproc.bundle.texts import patterns
+from gproc.bundle.texts.beside import is_code, is_of_distribution
+from gproc.bundle.texts.mentioned import Mentioned
 from gproc.content.paths import within
 
 _SHARED: Final = frozenset({"/var/tmp", "/dev/shm", "/var/lib", "/var/cache", "/var/spool", "/var/log"})

@@ -1,4 +1,4 @@
-"""ptrace(2) as `gproc.bundle.observing` needs it: processes that stop before each system call that names a file.
+"""ptrace(2) as `observing` needs it: processes that stop before each system call that names a file.
 
 A seccomp filter picks these calls, so a program is not stopped for others.  The kernel says number and arguments in the
 same form on every machine since Linux 5.3 (PTRACE_GET_SYSCALL_INFO); only the filter knows the numbers of machines.

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-from gproc.bundle.beside import TEXT_BYTES_MAX
 from gproc.bundle.image import Image
+from gproc.bundle.texts.beside import TEXT_BYTES_MAX
 
 _ABOVE: Final = {"node": ("package.json",)}
 """Nearest above the script."""

@@ -1,0 +1,1 @@
+"""What the words of a command mean: programs, scripts, files and directories of the caller's."""

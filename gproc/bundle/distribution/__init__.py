@@ -1,0 +1,1 @@
+"""What the distribution's packages install: the data of dpkg and rpm."""

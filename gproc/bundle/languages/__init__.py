@@ -1,0 +1,1 @@
+"""What interpreters need, and what the scripts of each language import or require."""

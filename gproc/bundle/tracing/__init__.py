@@ -1,0 +1,1 @@
+"""What a program touches when it runs here once: `--trace`."""
