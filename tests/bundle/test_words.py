@@ -28,6 +28,7 @@ def names(tmp_path: Path, *command: str) -> list[str]:
         ("xargs -n 1 -P2 prog -x", ["prog"]),
         ("setsid -w prog", ["prog"]),
         ("mpiexec -n 2 ./prog", ["prog"]),
+        ("mpiexec.mpich -n 1 ./one : -n 7 ./prog x", ["one", "prog"]),
         ("env A=1 timeout 9 nice ./prog", ["timeout", "nice", "prog"]),
         ("tar tf t.tar.xz", ["xz"]),
         ("solver --steps 9", []),

@@ -68,6 +68,9 @@ PREFIXES: Final = {
 
 SHELLS: Final = frozenset({"sh", "bash", "dash", "ksh", "mksh", "zsh", "ash", "fish"})
 
+_MPI: Final = re.compile(r"(mpiexec|mpirun)(?:\.\w+)?")
+"""`mpiexec.mpich`: Debian has several side by side."""
+
 _BUILTIN_WORDS: Final = """
     echo cd test [ [[ printf true false read export set unset exit return . : eval shift trap umask wait type pwd kill
     times ulimit alias hash getopts local source if then else elif fi for do done while until case esac in { } ! let
@@ -211,11 +214,23 @@ def commands(words: list[str]) -> Iterator[list[str]]:
         return
     if name == "gdb":
         words = ["gdb", *words[words.index("--args") + 1 :]] if "--args" in words else words[:1]
-    prefix = PREFIXES.get(name)
-    if prefix is not None:
-        inner = _after(words[1:], prefix, name)
+    launcher = _MPI.fullmatch(name)
+    prefix = PREFIXES.get(launcher[1] if launcher is not None else name)
+    if prefix is None:
+        return
+    for part in _split_at(words[1:], ":") if launcher is not None else (words[1:],):
+        inner = _after(part, prefix, name)
         if inner and inner[0] not in _BUILTIN:
             yield inner
+
+
+def _split_at(words: list[str], separator: str) -> Iterator[list[str]]:
+    """`mpiexec -n 1 master : -n 7 worker`"""
+    while separator in words:
+        at = words.index(separator)
+        yield words[:at]
+        words = words[at + 1 :]
+    yield words
 
 
 def in_shell_line(line: str) -> Iterator[list[str]]:
