@@ -23,6 +23,7 @@ from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.surroundings import Surroundings
 from gproc.bundle.tracing import observed
 from gproc.content.manifest import Digest, Manifest, digest_of, encode, nanoseconds, trusted
+from gproc.content.paths import within
 from gproc.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
@@ -176,7 +177,8 @@ def pack(request: PackRequest, *, explain: bool = False) -> Bundle:
         environ = {os.fsencode(name): os.fsencode(value) for name, value in request.environ.items()}
         record = cache.recall(directory, question, environ, os.fsencode(request.cwd))
         if record is not None:
-            return Bundle(record.encoded, Digest(record.digest), dict(record.sources), {}, left=meant.left)
+            left = _left(request, meant, record.taken)
+            return Bundle(record.encoded, Digest(record.digest), dict(record.sources), {}, left=left)
     seen = observed.Observed() if kept is None else kept.observed()
     return _pack_afresh(request, program, meant, seen, surroundings, question, directory, started_ns)
 
@@ -238,6 +240,13 @@ def _meant(request: PackRequest) -> Meant:
         )
         return replace(found, programs=(*found.programs, *also), around=request.around)
     return Meant((Ran(request.program), *also), around=request.around and request.root == "/")
+
+
+def _left(request: PackRequest, meant: Meant, taken: Sequence[bytes]) -> tuple[str, ...]:
+    """The words of which nothing goes along.  taken: directories that do, whole."""
+    gone = tuple(map(os.fsdecode, taken))
+    paths = {word: os.path.normpath(os.path.join(request.cwd, word)) for word in meant.left}
+    return tuple(word for word, path in paths.items() if not any(within(path, each) for each in gone))
 
 
 def _with_environment(request: PackRequest) -> PackRequest:
@@ -310,6 +319,7 @@ def _question(
         told=tuple((os.fsencode(name), os.fsencode(path)) for name, path in meant.told),
         whole=tuple(map(os.fsencode, meant.whole)),
         around=meant.around,
+        named=tuple(map(os.fsencode, meant.directories)),
     )
 
 
@@ -341,7 +351,8 @@ def _pack_afresh(
     encoded = encode(packed.manifest)
     sources = {path: source for path, source in packed.sources.items() if path != source}
     made = packed.made | packed.held
-    bundle = Bundle(encoded, digest_of(encoded), sources, packed.reasons, made, left=meant.left)
+    left = _left(request, meant, packed.taken)
+    bundle = Bundle(encoded, digest_of(encoded), sources, packed.reasons, made, left=left)
     if packed.made:
         return bundle  # what is read from /proc or /sys is another file the next time
     record = cache.Record(
@@ -352,6 +363,7 @@ def _pack_afresh(
         traces=image.traces(),
         environ=surroundings.environ_asked(),
         cwd=surroundings.cwd_asked(),
+        taken=packed.taken,
     )
     cache.remember(directory, record, started_ns)
     return bundle

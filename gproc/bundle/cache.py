@@ -97,7 +97,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
 
     programs, script, code, files, yielding, told, whole, around: what the command's words mean, without the program:
     `meaning.Meant`.
-    directories: of the programs, the command's own first.
+    directories: of the programs, the command's own first.  named: `Meant.directories`.
     observed: the digest of what was kept of its traced runs, or b"".
     """
 
@@ -117,6 +117,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     told: tuple[tuple[bytes, bytes], ...] = ()
     whole: tuple[bytes, ...] = ()
     around: bool = False
+    named: tuple[bytes, ...] = ()
 
     def name(self) -> str:
         return digest_of(msgspec.msgpack.encode((FORMAT, self))).hex()[:32]
@@ -128,6 +129,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     sources: pairs (path in the bundle, path that it is read from), for files for which these differ.
     environ: the variables that packing read; None for one that was not set.
     cwd: the working directory if packing used it (for example for an empty element of LD_LIBRARY_PATH), else None.
+    taken: directories that went along whole.
     """
 
     question: Question
@@ -137,6 +139,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     traces: Traces
     environ: tuple[tuple[bytes, bytes | None], ...]
     cwd: bytes | None
+    taken: tuple[bytes, ...] = ()
 
     def holds(self, environ: Mapping[bytes, bytes], cwd: bytes) -> bool:
         if self.cwd not in (None, cwd) or any(environ.get(name) != value for name, value in self.environ):

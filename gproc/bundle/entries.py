@@ -99,7 +99,11 @@ class BundleEntries:
         entries: dict[str, Entry] = {}
         sources: dict[bytes, bytes] = {}
         for path in self._directories:
-            entries[path] = self._directory(path)
+            try:
+                entries[path] = self._directory(path)
+            except BundleError:
+                if path not in self._guessed:
+                    raise
         for path, link in self._links.items():
             entries[path] = Symlink(os.fsencode(path), os.fsencode(link.target))
         for path in self._files:

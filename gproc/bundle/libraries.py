@@ -72,6 +72,13 @@ _LIBRARIES: Final = (
             "/etc/openmpi",
         ),
     ),
+    (re.compile(r"units"), ("share/units", "/var/lib/units")),
+    (re.compile(r"cppcheck"), ("share/cppcheck", "lib/*-linux-*/cppcheck")),
+    (re.compile(r"man"), ("lib/man-db", "libexec/man-db", "share/groff", "/etc/groff")),
+    (re.compile(r"auto(conf|header|m4te|make|reconf|scan|update)[\d.-]*|aclocal[\d.-]*"), (
+        "share/autoconf", "share/automake*", "share/aclocal*",
+    )),
+    (re.compile(r"gdb"), ("share/gdb", "/etc/gdb")),
     (re.compile(r"ltrace"), ("share/ltrace", "/etc/ltrace.conf")),
     (
         re.compile(r"gsc?|ghostscript"),
@@ -84,6 +91,8 @@ one name."""
 _ZONES: Final = "/usr/share/zoneinfo"
 """Debian's PHP warns at each start if it has none."""
 
+_MANPATH: Final = "/etc/manpath.config"
+
 LOADABLE: Final = "/usr/lib/bash"
 """What bash's `enable -f` loads."""
 
@@ -93,6 +102,8 @@ _RUN: Final = {
     "Rscript": ("R",), "R": ("which", "rm"), "octave": ("octave-cli",), "flex": ("m4",), "bison": ("m4",),
     "expect": ("sh", "stty"), "parallel": ("ps",), "nroff": ("groff",), "escript": ("erl",),
     "mpiexec.hydra": ("hydra_pmi_proxy",), "mpiexec.mpich": ("hydra_pmi_proxy",), "orterun": ("orted",),
+    "dpkg-deb": ("tar", "rm"), "autoconf": ("autom4te", "sed", "grep"), "autom4te": ("m4",),
+    "man": ("groff", "nroff", "troff", "grotty", "preconv", "tbl", "locale"),
     "groff": ("troff", "grotty", "grops", "preconv", "tbl", "eqn"),
 }  # fmt: skip
 """The programs that an interpreter, or a script of the distribution, runs itself, by its real name."""
@@ -120,6 +131,7 @@ def library_of(image: Image, path: str, real: str, home: str) -> Home | None:
             found = [_existing(image, place, prefix, home) for prefix in prefixes for place in places]
             trees = dict.fromkeys(each for existing in found for each in existing)
             lent = tuple(_zones_in(image, _ZONES)) if name.startswith("php") else ()
+            lent += (_MANPATH,) if name == "man" and image.is_file(_MANPATH) else ()
             return Home(tuple(Installation(each, _OMITTED) for each in trees), programs=run, lent=lent)
     return Home(programs=run) if run else None
 

@@ -26,6 +26,7 @@ class Meant(msgspec.Struct, frozen=True, array_like=True):
     has none of its own.  left: what only -f takes: directories, and what is too large.
     whole: of the caller's programs and files, those that words name by their whole path.
     told: directories that words put into a search path, by its variable (`env LD_LIBRARY_PATH=lib ./prog`).
+    directories: of the caller's, by their absolute paths, that relative words name, or in which the command works.
     around: whether the caller's programs and scripts bring along the small directories in which they lie.
     """
 
@@ -35,4 +36,5 @@ class Meant(msgspec.Struct, frozen=True, array_like=True):
     left: tuple[str, ...] = ()
     told: tuple[tuple[str, str], ...] = ()
     whole: tuple[str, ...] = ()
+    directories: tuple[str, ...] = ()
     around: bool = False

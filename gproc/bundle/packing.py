@@ -19,7 +19,7 @@ from gproc.bundle.distribution import packages
 from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
 from gproc.bundle.image import Image
-from gproc.bundle.languages import language
+from gproc.bundle.languages import language, python
 from gproc.bundle.linking import elf, glibc, library_dirs, search
 from gproc.bundle.linking.closure import Linker, Object, why_in_closure
 from gproc.bundle.meaning import Meant, Ran
@@ -30,7 +30,7 @@ from gproc.bundle.texts.mentioned import Mentioned, can_go, is_left_out
 from gproc.bundle.tracing.observed import Observed
 from gproc.content.manifest import DIRECTORIES_MAX, Digest, Manifest
 from gproc.content.paths import within
-from gproc.errors import GprocError, ProgramNotExecutable, ProgramNotFound
+from gproc.errors import GprocError
 
 _NOTHING: Final = Observed()
 
@@ -45,7 +45,7 @@ class Packed(msgspec.Struct, frozen=True):
     """A fresh bundle.
 
     sources: the path that each file is read from.  reasons: why each file and link is there.  made: chunks that are
-    not read again.  held: chunks that need not be read again.
+    not read again.  held: chunks that need not be read again.  taken: directories that go along whole.
     """
 
     manifest: Manifest
@@ -53,6 +53,7 @@ class Packed(msgspec.Struct, frozen=True):
     reasons: dict[bytes, str]
     made: dict[Digest, bytes]
     held: dict[Digest, bytes]
+    taken: tuple[bytes, ...] = ()
 
 
 def pack(
@@ -106,7 +107,8 @@ class _Packing:
         self._lent: dict[str, None] = {}
         self._yielding: set[str] = set()
         self._own = set(self._extras)
-        self._around = Around(image, surroundings, meant.around)
+        self._which = partial(which.found, image, surroundings)
+        self._around = Around(image, surroundings, meant.directories, meant.around)
 
     def show(self, real: str) -> None:
         """A file or directory that was added is to be at its own path on the node too."""
@@ -127,7 +129,7 @@ class _Packing:
         self._surroundings.tell(meant.told)
         self._fixed.update(walk.real for path in meant.whole if (walk := self._image.glance(path)) is not None)
         started = self._start(program, own, program)
-        run = [(path, other) for other in others if (path := self._found(other.name)) is not None]
+        run = [(path, other) for other in others if (path := self._which(other.name)) is not None]
         for path, other in run:
             with self._surroundings.of_child():
                 self._start(path, other, program)
@@ -151,15 +153,8 @@ class _Packing:
             fixed=tuple(map(os.fsencode, code_dirs.outermost(self._fixed))),
             yielding=tuple(map(os.fsencode, yielding)),
         )
-        return Packed(manifest, sources, self._layout.encoded_reasons(), self._layout.made, self._layout.held)
-
-    def _found(self, name: str) -> str | None:
-        """Another program that the command runs; None if there is none here: the node may have one."""
-        path = self._surroundings.variable("PATH") or which.DEFAULT_PATH
-        try:
-            return which.find(self._image, name, path, self._surroundings.absolute)
-        except (ProgramNotFound, ProgramNotExecutable):
-            return None
+        layout, taken = self._layout, tuple(map(os.fsencode, self._around.taken))
+        return Packed(manifest, sources, layout.encoded_reasons(), layout.made, layout.held, taken)
 
     def _start(self, program: str, ran: Ran, main: str) -> starting.Started:
         """Add a program, with the scripts and interpreters that start it."""
@@ -180,7 +175,7 @@ class _Packing:
     def _add_run(self, programs: Sequence[Ran], by: str) -> None:
         """Add the programs that an interpreter or its script runs; one that is not here may be on the node."""
         for ran in programs:
-            path = self._found(ran.name) if "\0" not in ran.name else None
+            path = self._which(ran.name) if "\0" not in ran.name else None
             key = path, ran.script, ran.code
             walk = self._image.walk(path) if path is not None and key not in self._run else None
             if path is None or walk is None or walk.status.st_size > _RUN_BYTES_MAX or not can_go(self._image, path):
@@ -223,6 +218,8 @@ class _Packing:
         found = self.guess({path: f"lies around {each.program}" for path, each in around.items()})
         for path, real in found.items():
             (self._yielding if around[path].gives_way else self._own).add(real)
+        for path in filter(self._image.is_directory, self._around.empty):
+            self._layout.add(path, "an empty directory around the program", guessed=True)
         return list(found.values())
 
     def _add_yielding(self, paths: Sequence[str]) -> list[str]:
@@ -244,7 +241,10 @@ class _Packing:
         home = language.home_of(self._image, self._surroundings, program, closure, runs, self._words)
         run, told = (home.programs, home.told) if home is not None else ((), ())
         self._surroundings.tell(told)
+        self._around.note_text(runs.code, home.beside if home is not None else ())
         modules = self._add_home(home, f"library of {path}") if home is not None else []
+        if (python_in_it := python.embedded(self._image, program, closure)) is not None:
+            modules += self._add_home(python_in_it, f"library of Python, in {path}")
         if home is None:
             said = literals.literals_of(self._image, program)
             mentioned = Mentioned(self._image, self._surroundings, [os.path.dirname(program.real)])
@@ -335,10 +335,8 @@ class _Packing:
                 self._take_program(path, parsed)
 
     def _add_objects_among(self, paths: Iterable[str], program: tuple[str, elf.Elf]) -> None:
-        """Add the closures of the ELF files that `-f` added: plug-ins, and programs that this one starts.
-
-        Libraries that only these need may be missing, because a tree may hold files that will never be used.
-        """
+        """Add the closures of the ELF files that `-f` added: plug-ins, and programs that this one starts.  Libraries
+        that only these need may be missing, because a tree may hold files that will never be used."""
         path, parsed = program
         plug_ins = []
         for each in paths:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gproc.bundle.image import Image, Walk
+from gproc.bundle.surroundings import Surroundings
 from gproc.errors import BundleError, ProgramNotExecutable, ProgramNotFound
 from gproc.shown import quoted_text, shown_text
 
@@ -22,6 +23,15 @@ def find(image: Image, name: str, path: str, absolute: Callable[[str], str]) -> 
     Raises: ProgramNotFound; ProgramNotExecutable if only files were found that cannot be run.
     """
     return _checked(image, absolute(name)) if "/" in name else _searched(image, name, path, absolute)
+
+
+def found(image: Image, surroundings: Surroundings, name: str) -> str | None:
+    """Another program that the command runs; None if there is none here: the node may have one."""
+    path = surroundings.variable("PATH") or DEFAULT_PATH
+    try:
+        return find(image, name, path, surroundings.absolute)
+    except (ProgramNotFound, ProgramNotExecutable):
+        return None
 
 
 def _checked(image: Image, path: str) -> str:

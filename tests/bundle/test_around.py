@@ -192,3 +192,63 @@ def test_a_log_that_is_being_written_goes_along_as_it_was(packs: Packs, home: Pa
     (project / "log").write_text("3\n")
     with pytest.raises(BundleError, match="log: changed while it was being sent"):
         read_chunk(bundle, next(iter(file.chunks()))[0])
+
+
+def test_a_directory_that_the_command_names_goes_along_with_what_is_around_it(packs: Packs, home: Path) -> None:
+    """`cppcheck src`, `git --git-dir=p.git log`, `env -C run ../solver`, `make -C sub` found nothing on a node."""
+    project = home / "project"
+    made(project, {"src/core/m.c": "", "conf.d/a": "", "in": "", ".git/config": "", "a.o": ""})
+    everything = {"src/core/m.c", "conf.d/a", "in"}
+    for command in (("ls", "src"), ("ls", "--dir=src"), ("env", "-C", "src", "ls"), ("sh", "-c", "cd src && ls")):
+        assert sent(packs(project, *command), project) == everything, command
+    assert sent(packs(project, "ls", str(project / "src")), project) == set(), "a whole path may be the node's"
+    assert sent(packs(project, "ls", "/usr"), project) == set()
+
+
+def test_a_directory_that_is_named_in_the_home_goes_alone_and_a_hidden_one_not(packs: Packs, home: Path) -> None:
+    made(home, {"runs/1": "", "letter": "", ".ssh/key": "", "elsewhere/x": ""})
+    (home / "runs" / "link").symlink_to(home / "elsewhere")
+    assert sent(packs(home, "ls", "runs"), home) == {"runs/1"}
+    assert sent(packs(home, "ls", "runs/link"), home) == {"elsewhere/x"}
+    hidden = packs(home, "ls", ".ssh")
+    assert (sent(hidden, home), hidden.left) == (set(), (".ssh",))
+    made(home, {f"large/{number}": "" for number in range(301)})
+    assert packs(home, "ls", "large", "runs").left == ("large",)
+
+
+def test_a_private_file_stays_here_if_a_directory_is_named_that_others_may_read(packs: Packs, home: Path) -> None:
+    made(home, {"data/open": "", "data/key": ""})
+    (home / "data" / "key").chmod(0o600)
+    assert sent(packs(home, "ls", "data"), home) == {"data/open"}
+    (home / "data").chmod(0o700)
+    assert sent(packs(home, "ls", "data"), home) == {"data/open", "data/key"}
+
+
+def test_a_text_of_the_command_that_names_a_file_here_opens_others(packs: Packs, home: Path) -> None:
+    """`octave --eval "addpath(genpath('lib')); grab('field')"`, which reads field.txt."""
+    project = home / "project"
+    made(project, {"table": "", "field.txt": "", "plot.gp": "", "README.txt": ""})
+    every = {"table", "field.txt", "plot.gp", "README.txt"}
+    assert sent(packs(project, "sh", "-c", 'n=field; cat ./table "$n.txt"'), project) == every
+    assert sent(packs(project, "cat", "plot.gp"), project) == every, "a script of a tool's own language"
+    assert sent(packs(project, "python3", "-m", "doctest", "README.txt"), project) == every
+    assert sent(packs(project, "python3", "-c", "print(1)"), project) == set()
+    assert sent(packs(project, "cat", "README.txt"), project) == {"README.txt"}
+
+
+def test_directories_for_output_are_there_though_they_are_empty(packs: Packs, home: Path) -> None:
+    """A job that wrote to logs/, which nobody makes in a script because it is there, failed on every node."""
+    project = home / "project"
+    made(project, {"x.sh": "", "results/.gitkeep": "", "build/m.o": ""})
+    (project / "logs" / "old").mkdir(parents=True)
+    bundle = packs(project, "sh", "x.sh")
+    found = {os.fsdecode(entry.path) for entry in bundle.manifest.entries}
+    assert {str(project / each) for each in ("logs", "logs/old", "results", "build")} <= found
+    assert sent(bundle, project) == {"x.sh"}
+
+
+def test_libtools_directory_hides_no_secret(packs: Packs, home: Path) -> None:
+    project = home / "project"
+    made(project, {"prog": '#!/bin/sh\nd=.libs\nexec "./$d/prog"\n', ".libs/prog": "#!/bin/sh\n", ".libx/other": ""})
+    (project / "prog").chmod(0o755)
+    assert sent(packs(project, "./prog"), project) == {"prog", ".libs/prog"}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gproc.packager import Bundle
+from tests.bundle.conftest import Compile, made, sent
 
 Pack = Callable[..., Bundle]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -148,3 +149,34 @@ def test_an_installed_package_is_packed_only_with_the_packages_that_it_imports(
     paths = {os.fsdecode(file.path) for file in bundle.manifest.files()}
     names = {os.path.relpath(path, site) for path in paths if path.startswith(f"{site}/")}
     assert names == {"wanted/__init__.py", "wanted-1.0.dist-info/METADATA", "needed.py"}
+
+
+def test_a_program_that_npm_installed_brings_its_package_and_what_that_depends_on(
+    packed: Pack, tmp_path: Path
+) -> None:
+    """npm itself found no '../lib/cli.js'."""
+    if shutil.which("node", path="/usr/bin:/bin") is None:
+        pytest.skip("needs node")
+    modules = tmp_path / "lib" / "node_modules"
+    made(modules, {
+        "@lab/tool/bin/cli.js": "#!/usr/bin/env node\nrequire(process.argv[2])\n", "@lab/tool/lib/main.js": "",
+        "@lab/tool/package.json": '{"dependencies": {"dep": "1"}}', "dep/index.js": "", "other/index.js": "",
+    })  # fmt: skip
+    (modules / "@lab/tool/bin/cli.js").chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "tool").symlink_to("../lib/node_modules/@lab/tool/bin/cli.js")
+    found = sent(packed(tmp_path / "bin" / "tool"), modules)
+    assert found == {"@lab/tool/bin/cli.js", "@lab/tool/lib/main.js", "@lab/tool/package.json", "dep/index.js"}
+
+
+def test_a_program_with_python_in_it_brings_the_standard_library(
+    packed: Pack, compiled: Compile, tmp_path: Path
+) -> None:
+    """gdb said that it had no module named encodings, at each start."""
+    compiled("opt/lib/libpython3.77.so.1.0", "int py(void) { return 0; }", "-Wl,-soname,libpython3.77.so.1.0")
+    made(tmp_path / "opt/lib/python3.77", {"os.py": "", "encodings/__init__.py": "", "test/x.py": ""})
+    library = f"{tmp_path}/opt/lib/libpython3.77.so.1.0"
+    source = "int py(void); int main(void) { return py(); }"
+    program = compiled("opt/bin/embeds", source, library, f"-Wl,-rpath,{tmp_path}/opt/lib")
+    found = sent(packed(program), tmp_path / "opt/lib")
+    assert found == {"libpython3.77.so.1.0", "python3.77/os.py", "python3.77/encodings/__init__.py"}

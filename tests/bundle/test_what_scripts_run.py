@@ -47,6 +47,7 @@ def test_the_programs_of_a_shell_script_are_the_first_words_of_its_commands() ->
         ('real="/usr/bin/convert"; exec "$real" "$@"', ["/usr/bin/convert", "$@"]),
         ("  export A='b-1.2'\n${A} c", ["b-1.2", "c"]),
         ("${PYTHON:-python3} x.py", ["python3", "x.py"]),
+        ('if [ "$H" ]; then J=$H/bin/java; else J=java; fi\nexec "$J" -jar x', ["java", "-jar", "x"]),
     ],
 )
 def test_a_variable_that_the_text_sets_is_the_program_that_it_names(text: str, run: list[str]) -> None:

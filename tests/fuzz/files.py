@@ -176,7 +176,7 @@ def _python(data: bytes) -> None:
 
 
 def _nodejs(data: bytes) -> None:
-    nodejs.packages_of(OneFile(data), [("/w", data), ("/w", b"require('a')")])  # type: ignore[arg-type]
+    nodejs.packages_of(OneFile(data), [("/w", data), ("/w", b"require('a')")], "")  # type: ignore[arg-type]
 
 
 def _mounted(data: bytes) -> None:

@@ -197,7 +197,10 @@ def test_a_program_that_fails_for_want_of_a_file_that_is_here_gets_a_hint(flat: 
 
 
 def test_directories_that_a_failed_command_names_and_nobody_sent_are_said(flat: Cluster) -> None:
+    """A small one goes along: tests/bundle/test_around.py."""
     (flat.work / "inputs").mkdir(exist_ok=True)
+    for number in range(301):
+        (flat.work / "inputs" / str(number)).touch()
     done = flat.exec("1", "/bin/sh", "-c", "exit 3", "x", "inputs")
     assert done.stderr == b"gproc: 1: exit status 3\ngproc: the command names inputs, which only -f sends\n"
 

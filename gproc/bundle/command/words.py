@@ -57,6 +57,9 @@ _OF_INPUT: Final = ("sh", "python", "perl", "ruby", "node", "lua", "tcl", "php",
 
 _IN_ONE_WORD: Final = re.compile(r"-[A-Za-z][^-=].*", re.DOTALL)
 _OF_LIST: Final = re.compile("[,:]")
+_TOOLS_SCRIPT: Final = re.compile(r"\.(gp|gpi|plt|gnuplot|m|R|tcl|exp|gdb|el|vim)$")
+"""What a tool runs that is no interpreter known here, or that options name."""
+
 _CLASS_PATHS: Final = ("-cp", "-classpath", "--class-path", "-p", "--module-path")
 _CLASS: Final = re.compile(r"\.(class|jar|properties|xml)$")
 
@@ -87,6 +90,7 @@ class _Reader:
         self._yielding: dict[str, None] = {}
         self._left: dict[str, None] = {}
         self._whole: dict[str, None] = {}
+        self._directories: dict[str, None] = {}
         self._left_bytes = FILE_BYTES_MAX
         self._beside: dict[str, list[str]] = {}
 
@@ -106,7 +110,10 @@ class _Reader:
         for path in directories_named(self._environ, self._cwd):
             self._directory(path, path, _OF_VARIABLE_MAX)
         files = tuple(self._files), tuple(self._yielding), tuple(self._left)
-        return Meant(tuple(self._programs), *files, told=tuple(self._told(command)), whole=tuple(self._whole))
+        return Meant(
+            tuple(self._programs), *files, told=tuple(self._told(command)), whole=tuple(self._whole),
+            directories=tuple(self._directories),
+        )  # fmt: skip
 
     def _command(self, words: list[str], depth: int) -> None:
         name = os.path.basename(words[0])
@@ -131,6 +138,9 @@ class _Reader:
                 self._text(word)
         for word in defaults.files_of(name):
             self._word(word)
+            if self._absolute(word) in self._files:
+                self._directories[self._cwd] = None
+        self._works_here(words, interpreter)
         for directory in search_paths.of_tools(words[1:], name):
             self._directory(self._absolute(directory), directory)
         if interpreter == "java":
@@ -181,11 +191,20 @@ class _Reader:
             if stat.S_ISDIR(status.st_mode):
                 if callers and candidate not in (".", "..", "/"):
                     self._left[candidate] = None
+                if callers and is_exact and not candidate.startswith("/"):
+                    self._directories[path] = None
             elif stat.S_ISREG(status.st_mode) and path not in self._files and path not in self._yielding:
                 if not is_exact and self._guesses.size(path) is None:
                     continue
                 self._take(path, candidate, status.st_size, callers)
                 self._beginning_with(path, candidate)
+
+    def _works_here(self, words: list[str], interpreter: str) -> None:
+        """A module or a script of a tool's own language that is given a file here opens others: `gnuplot plot.gp`."""
+        relative = [self._absolute(word) for word in words[1:] if not word.startswith("/")]
+        is_module = interpreter == "python" and "-m" in words and any(each in self._files for each in relative)
+        if is_module or any(_TOOLS_SCRIPT.search(each) and each in self._files for each in relative):
+            self._directories[self._cwd] = None
 
     def _numbered(self, path: str, word: str) -> None:
         """Files with numbers, as ffmpeg counts them: `frames/f%03d.png`."""

@@ -122,7 +122,7 @@ class _Told:
         if language == "sh":
             trees += tuple(dict.fromkeys(tree for _, text in texts for tree in loadable_of(image, text)))
         if language == "node":
-            trees += nodejs.packages_of(image, texts)
+            trees += nodejs.packages_of(image, texts, self._ran.script)
         if language == "java" and self._ran.script:
             files |= dict.fromkeys(java.class_path_of(image, self._ran.script))
         if language in ("sh", "perl") and self._ran.script:

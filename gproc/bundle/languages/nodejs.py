@@ -19,6 +19,7 @@ _REQUIRED: Final = re.compile(
     rb"""(?:require|import)\s{0,40}\(?\s{0,40}["']([\w@][^"'\n]{0,200})["']"""
     rb"""|\bfrom\s{1,40}["']([\w@][^"'\n]{0,200})["']"""
 )
+_IN_PACKAGE: Final = re.compile(r"(/.*)/node_modules/((?:@[^/]+/)?[^/]+)/")
 _TEXT_BYTES_MAX: Final = 1 << 20
 _PACKAGES_MAX: Final = 5000
 _OMITTED: Final = re.compile(r"/(\.cache|\.bin|test|tests|docs?)$")
@@ -30,10 +31,16 @@ class _Package(msgspec.Struct):
     peerDependencies: dict[str, str] = {}
 
 
-def packages_of(image: Image, texts: list[tuple[str, bytes]]) -> tuple[Installation, ...]:
-    """texts: directories of scripts, and what stands in the scripts."""
+def packages_of(image: Image, texts: list[tuple[str, bytes]], script: str) -> tuple[Installation, ...]:
+    """texts: directories of scripts, and what stands in the scripts.
+
+    script: that runs.  The package that installed it, as npm(1) installs programs, counts too.
+    """
     found: dict[str, None] = {}
     todo = [(directory, name) for directory, text in texts for name in _required(text)]
+    walk = image.glance(script) if script else None
+    if walk is not None and (own := _IN_PACKAGE.match(walk.real)) is not None:
+        todo.append((own[1], own[2]))
     while todo and len(found) < _PACKAGES_MAX:
         directory, name = todo.pop()
         at = _found(image, directory, name)

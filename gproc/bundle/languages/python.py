@@ -31,6 +31,7 @@ _OF_ZONES: Final = tuple(
 )
 """What Debian's pytz, which pandas imports, reads when it is imported, in place of files of its own."""
 
+_EMBEDDED: Final = re.compile(r"libpython(\d+\.\d+)")
 _CONFIG_MAX_BYTES: Final = 1 << 16
 
 
@@ -149,4 +150,15 @@ def _standard_library(image: Image, name: str, prefix: str) -> str | None:
         for each in names:
             if _LIBRARY.fullmatch(each) and image.search(f"{directory}/{each}", "os.py") is not None:
                 return f"{directory}/{each}"
+    return None
+
+
+def embedded(image: Image, program: Object, closure: Sequence[Object]) -> Home | None:
+    """The standard library for a program that has Python in it, such as gdb; it lies beside libpython, or above."""
+    for each in closure if NAME.fullmatch(os.path.basename(program.real)) is None else ():
+        match = _EMBEDDED.match(each.elf.soname)
+        beside = os.path.dirname(each.real)
+        for directory in (beside, os.path.dirname(beside)) if match else ():
+            if match and image.search(standard := f"{directory}/python{match[1]}", "os.py") is not None:
+                return Home((Installation(standard, _STANDARD_OMITTED),))
     return None

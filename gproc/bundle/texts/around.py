@@ -1,4 +1,5 @@
-"""What lies around the caller's own programs and scripts: the small directory of each, and the working directory.
+"""What lies around the caller's own programs and scripts: the small directory of each, the working directory, and
+those that the command names.
 
 No text says what a program opens by names that it makes up, reads or is told by its input; mostly it lies there.  Such
 files are guesses, so they are small together, and neither hidden nor less open to others than the program itself.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from gproc.bundle.command import prefixes
@@ -26,8 +27,9 @@ _SHARED: Final = frozenset({"/var/tmp", "/dev/shm", "/var/lib", "/var/cache", "/
 _PARTS: Final = frozenset({"bin", "sbin", "src", "scripts"})
 """Parts of a directory that holds a program's files: `bin/run` reads `share/run/x`."""
 
-_MADE: Final = re.compile(r".*\.(o|a|lo|la|d|mod|pyc)|CMakeFiles|__pycache__|node_modules|core(\.\d+)?")
-"""What compilers leave behind, which no program reads, and packages, which rules know."""
+_MADE: Final = re.compile(r".*\.(o|a|lo|la|d|pyc)|core(\.\d+)?|(CMakeFiles|__pycache__|node_modules)/")
+"""What compilers leave behind, which no program reads, and packages, which rules know.  `src/core/` and `conf.d/` are
+directories like others."""
 
 OUTPUTS: Final = (1, 2)
 """Descriptors: what this command prints may go to a file there, which is nothing that the program reads."""
@@ -56,13 +58,24 @@ class Near(NamedTuple):
 class Around:
     """The programs and scripts that a command runs, noted one by one, and what lies around them."""
 
-    def __init__(self, image: Image, surroundings: Surroundings, counts: bool) -> None:
-        """counts: whether it goes along; else there is nothing around any program."""
+    def __init__(self, image: Image, surroundings: Surroundings, directories: Sequence[str], counts: bool) -> None:
+        """directories: that the command names, or works in.
+
+        counts: whether it goes along; else there is nothing around any program.
+        """
         self._image = image
         self._counts = counts
+        self._directories = directories
         self._mentioned = Mentioned(image, surroundings)
         self._own: dict[str, os.stat_result] = {}
         """The caller's, by their real paths."""
+
+        self._works_here = False
+        self.taken: list[str] = []
+        """The directories that go along whole."""
+
+        self.empty: list[str] = []
+        """Directories that are empty in those: a program writes its output there, and does not make them."""
 
     def note(self, programs: Iterable[str]) -> None:
         """Interpreters do not count, wherever they lie: what belongs to them is known by rules."""
@@ -72,22 +85,43 @@ class Around:
                 continue
             self._own[walk.real] = walk.status
 
+    def note_text(self, code: str, named: Iterable[str]) -> None:
+        """A text of the command, `sh -c 'cd run; ./x'`, that names files here opens others by made-up names."""
+        if code and self._counts and not self._works_here:
+            self._works_here = any(within(path, self._mentioned.cwd) for path in named)
+
     def files(self) -> Iterator[Near]:
         """Outside the working directory data gives way: what a program writes there is to be kept."""
-        cwd = self._real(self._mentioned.cwd) if self._own else ""
+        works_here = self._works_here or self._directories or self._own
+        cwd = self._real(self._mentioned.cwd) if self._counts and works_here else ""
         roots = [cwd] if cwd and self._may_go(cwd) else []
         outputs = {(found.st_dev, found.st_ino) for found in map(os.fstat, _open(OUTPUTS))}
         small: dict[str, bool] = {}
+        for directory, program, status in self._looked_at(roots):
+            known = directory in small or any(small[each] and within(directory, each) for each in small)
+            if known or len(small) == _DIRECTORIES_MAX or not self._may_go(self._real(directory)):
+                continue
+            found = patterns.all_of(self._image, directory, _FILES_MAX, _BYTES_MAX, _MADE)
+            small[directory] = found is not None
+            if found is None:
+                continue
+            self.taken.append(directory)
+            is_here = any(within(directory, each) for each in roots)
+            self.empty += found.empty if is_here else ()
+            for path, size in found.files:
+                if self._takes(path, size, status, outputs):
+                    yield Near(path, program, not is_code(path) and not is_here)
+
+    def _looked_at(self, roots: list[str]) -> Iterator[tuple[str, str, os.stat_result]]:
+        """Directories, each with what it lies around, and whose readers count: the program's, else its own."""
         for program, status in self._own.items():
             for directory in (*roots, *_places(os.path.dirname(program))):
-                known = directory in small or any(small[each] and within(directory, each) for each in small)
-                if known or len(small) == _DIRECTORIES_MAX or not self._may_go(directory):
-                    continue
-                found = patterns.all_of(self._image, directory, _FILES_MAX, _BYTES_MAX, _MADE)
-                small[directory] = bool(found)
-                for path, size in found:
-                    if self._takes(path, size, status, outputs):
-                        yield Near(path, program, not is_code(path) and not any(within(path, each) for each in roots))
+                yield directory, program, status
+        first = next(iter(self._own.values()), None)
+        for directory in (*roots, *(self._directories if self._counts else ())):
+            walk = self._image.glance(directory)
+            if walk is not None and not self._mentioned.is_hidden(directory):
+                yield directory, "the command", first or walk.status
 
     def _may_go(self, directory: str) -> bool:
         """Whether a directory is one program's or project's, and not that of all that somebody has."""

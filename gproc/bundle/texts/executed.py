@@ -34,7 +34,9 @@ _DEPTH_MAX: Final = 4
 
 _WORD: Final = r"[\w./+-]{1,200}"
 _SET: Final = re.compile(
-    rf"^[ \t]*(?:(?:export|readonly|local)[ \t]+)?([A-Za-z_]\w*)=([\"']?)({_WORD})\2[ \t]*(?:;|$)", re.MULTILINE
+    r"(?:^|[;&{]|\b(?:then|else|do)\b)[ \t]*(?:(?:export|readonly|local)[ \t]+)?([A-Za-z_]\w*)"
+    rf"=([\"']?)({_WORD})\2[ \t]*(?:;|$)",
+    re.MULTILINE,
 )
 _LOOP: Final = re.compile(r"\bfor[ \t]+(\w{1,60})[ \t]+in[ \t]+([\w./+-][\w./+ \t-]{0,499})(?=;|\n|$)")
 _LOOP_MAX: Final = 20

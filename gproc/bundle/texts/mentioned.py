@@ -6,6 +6,7 @@ Words that are paths, and -f, are no guesses: what these name goes along, or the
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -18,6 +19,9 @@ from gproc.content.paths import within
 
 BYTES_MAX: Final = 100 << 20
 """What one program and all that it names may bring along; more is asked for by -f."""
+
+_HIDDEN: Final = re.compile(r"/\.(?!libs(/|$))")
+"""libtool keeps what it builds in `.libs`, which hides no secret."""
 
 _ABSENT_MAX: Final = 300
 """Names that are nothing yet: a later run notices if they have become files or directories."""
@@ -70,7 +74,7 @@ class Mentioned:
         """Whether a file goes along.  The answer for a path stays the same; a file counts to the bound once."""
         if path not in self._taken:
             fits = size_bytes <= self._left_bytes
-            self._taken[path] = fits and can_go(self.image, path) and not self._is_hidden(path)
+            self._taken[path] = fits and can_go(self.image, path) and not self.is_hidden(path)
             self._left_bytes -= size_bytes if self._taken[path] else 0
         return self._taken[path]
 
@@ -80,9 +84,10 @@ class Mentioned:
             self._left_absent -= 1
             self.image.note_absent(path)
 
-    def _is_hidden(self, path: str) -> bool:
+    def is_hidden(self, path: str) -> bool:
         walk = self.image.glance(path)
-        return walk is None or any("/." in self._below_top(os.path.normpath(each)) for each in (path, walk.real))
+        names = (path, walk.real) if walk is not None else ()
+        return walk is None or any(_HIDDEN.search(self._below_top(os.path.normpath(each))) for each in names)
 
     def _below_top(self, path: str) -> str:
         """The part below the working directory, the home, or where the program lies; "" for a path elsewhere."""

@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from gproc.bundle.image import Image
 from gproc.content.paths import within
@@ -76,41 +76,62 @@ def whole(image: Image, directory: str, home: str, lists: bool) -> list[tuple[st
     lists: whether the text lists directories, so that a larger one counts too.
     """
     bounds = (FILES_MAX, _LISTED_BYTES) if lists else (_SMALL_FILES, _SMALL_BYTES)
-    return [] if is_of_home(image, directory, home) else all_of(image, directory, *bounds)
+    found = None if is_of_home(image, directory, home) else all_of(image, directory, *bounds)
+    return found.files if found is not None else []
+
+
+class AllOf(NamedTuple):
+    """files: with their sizes.  empty: directories in which nothing counts."""
+
+    files: list[tuple[str, int]]
+    empty: list[str]
 
 
 def all_of(
     image: Image, directory: str, files_max: int, bytes_max: int, omitted: re.Pattern[str] = _NOTHING
-) -> list[tuple[str, int]]:
-    """The files in a directory and below it, with their sizes: all or none.  No link that leads out of it is followed.
+) -> AllOf | None:
+    """What lies in a directory and below it: all or, if that is too much, None.  No link that leads out of it is
+    followed.
 
-    omitted: names that do not count, of files and directories.
+    omitted: names that do not count, those of directories with a slash at their end.
     """
     top = image.glance(directory)
     if top is None or not stat.S_ISDIR(top.status.st_mode):
-        return []
+        return None
     found: list[tuple[str, int]] = []
+    empty: list[str] = []
     left_bytes = bytes_max
     left_names = 2 * files_max
     todo = [(directory, top.real)]
     while todo:
         here, real = todo.pop()
         if _has_many(image.host(real), files_max):
-            return []
+            return None
+        counted = 0
         for name in names_of(image, here):
             left_names -= 1
-            hidden = name[0] == "." or omitted.fullmatch(name)
-            each = image.glance(f"{here}/{name}") if not hidden else None
+            each = image.glance(f"{here}/{name}") if not is_hidden(name) else None
             if each is None or not within(each.real, top.real):
                 continue
-            if stat.S_ISDIR(each.status.st_mode) and not within(real, each.real):  # a link may lead back
+            is_directory = stat.S_ISDIR(each.status.st_mode)
+            if omitted.fullmatch(f"{name}/" if is_directory else name):
+                continue
+            counted += 1
+            if is_directory and not within(real, each.real):  # a link may lead back
                 todo.append((f"{here}/{name}", each.real))
             elif stat.S_ISREG(each.status.st_mode):
                 left_bytes -= each.status.st_size
                 found.append((f"{here}/{name}", each.status.st_size))
+        if not counted:
+            empty.append(here)
         if left_bytes < 0 or left_names < 0 or len(found) > files_max:
-            return []
-    return found
+            return None
+    return AllOf(found, empty)
+
+
+def is_hidden(name: str) -> bool:
+    """libtool keeps what it builds in `.libs`, which hides no secret."""
+    return name[0] == "." and name != ".libs"
 
 
 def is_of_home(image: Image, directory: str, home: str) -> bool:
