@@ -92,12 +92,13 @@ class Around:
 
     def files(self) -> Iterator[Near]:
         """Outside the working directory data gives way: what a program writes there is to be kept."""
-        works_here = self._works_here or self._directories or self._own
-        cwd = self._real(self._mentioned.cwd) if self._counts and works_here else ""
-        roots = [cwd] if cwd and self._may_go(cwd) else []
+        if not self._counts or not (self._works_here or self._directories or self._own):
+            return
+        cwd = self._real(self._mentioned.cwd)
+        here = [cwd] if cwd and self._may_go(cwd) else []
         outputs = {(found.st_dev, found.st_ino) for found in map(os.fstat, _open(OUTPUTS))}
         small: dict[str, bool] = {}
-        for directory, program, status in self._looked_at(roots):
+        for directory, program, status in self._looked_at(here if self._works_here or self._own else []):
             known = directory in small or any(small[each] and within(directory, each) for each in small)
             if known or len(small) == _DIRECTORIES_MAX or not self._may_go(self._real(directory)):
                 continue
@@ -106,7 +107,7 @@ class Around:
             if found is None:
                 continue
             self.taken.append(directory)
-            is_here = any(within(directory, each) for each in roots)
+            is_here = any(within(directory, each) for each in here)
             self.empty += found.empty if is_here else ()
             for path, size in found.files:
                 if self._takes(path, size, status, outputs):
@@ -118,7 +119,7 @@ class Around:
             for directory in (*roots, *_places(os.path.dirname(program))):
                 yield directory, program, status
         first = next(iter(self._own.values()), None)
-        for directory in (*roots, *(self._directories if self._counts else ())):
+        for directory in (*roots, *self._directories):
             walk = self._image.glance(directory)
             if walk is not None and not self._mentioned.is_hidden(directory):
                 yield directory, "the command", first or walk.status
