@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from gproc.descriptors import open_standard_descriptors
 from gproc.environment import undo_locale_coercion
-from gproc.interpreter import speak_utf8
+from gproc.interpreter import prepare
 
 
 def _import_msgspec() -> None:
@@ -36,7 +36,7 @@ def run() -> int:
     """Do what sys.argv asks.  Returns the exit status."""
     gc.disable()  # until all is imported: gproc.cli.main
     open_standard_descriptors()
-    speak_utf8()
+    prepare()
     undo_locale_coercion()
     try:
         _import_msgspec()

@@ -24,7 +24,26 @@ def command() -> list[str]:
     return [sys.executable]
 
 
-def speak_utf8() -> None:
+def prepare() -> None:
+    """Make this process independent of what its caller has set for other programs in Python."""
+    _speak_utf8()
+    _put_callers_modules_last()
+
+
+def _put_callers_modules_last() -> None:
+    """Directories of PYTHONPATH, and the working directory of `python -m`, come after our own libraries.
+
+    Module systems of clusters set it to libraries for other programs and Pythons, and a user may have a `json.py`.
+    """
+    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    callers = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if sys.orig_argv[1:2] == ["-m"]:
+        callers += sys.path[:1]
+    last = [each for each in sys.path if each in callers and os.path.realpath(each) != os.path.realpath(own)]
+    sys.path[:] = [*(each for each in sys.path if each not in last), *last]
+
+
+def _speak_utf8() -> None:
     """Start this program again in Python's UTF-8 mode if the caller's locale has another encoding (en_US.ISO-8859-1).
 
     Names in scripts, and what the master tells of others' jobs, are UTF-8: in another encoding they have letters that

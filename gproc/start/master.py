@@ -71,7 +71,7 @@ def start_master(
     Raises: GprocError with its last words.
     """
     log = os.path.join(home, LOG)
-    words = [*interpreter.command(), "-m", "gproc", "m", f"--socket={socket_path}", *switches]
+    words = [*interpreter.command(), "-P", "-m", "gproc", "m", f"--socket={socket_path}", *switches]
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
         master = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=None if foreground else file, stderr=None if foreground else file,

@@ -15,7 +15,7 @@ from gproc.adapters.gfork.switches import CommandSwitch, help_of, read_switches
 from gproc.descriptors import open_standard_descriptors
 from gproc.environment import undo_locale_coercion
 from gproc.errors import EXIT_SIGNAL_BASE, GprocError, UsageError
-from gproc.interpreter import speak_utf8
+from gproc.interpreter import prepare
 from gproc.shown import reason_of, shown_text
 
 DEFAULT_FILE: Final = "/etc/gfork.conf"
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what argv asks.  Returns the exit status: 0, 2 for a command line or a file that cannot be used, else 125."""
     open_standard_descriptors()
     if argv is None:
-        speak_utf8()
+        prepare()
     undo_locale_coercion()
     try:
         return _run(sys.argv[1:] if argv is None else argv)

@@ -22,7 +22,7 @@ from gproc.adapters.gridftp.security import own_identity
 from gproc.descriptors import open_standard_descriptors
 from gproc.environment import undo_locale_coercion
 from gproc.errors import GprocError
-from gproc.interpreter import speak_utf8
+from gproc.interpreter import prepare
 from gproc.shown import reason_of, shown_text
 
 _USAGE: Final = """\
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 if gfork ended, 2 for a wrong command line, else 125."""
     open_standard_descriptors()
     if argv is None:
-        speak_utf8()
+        prepare()
     undo_locale_coercion()
     try:
         options = master_options(sys.argv[1:] if argv is None else argv)

@@ -17,7 +17,7 @@ from gproc.adapters.invoke.pipes import ClientPipes, take_over
 from gproc.adapters.invoke.server import InvokeServer
 from gproc.descriptors import allow_all, open_standard_descriptors
 from gproc.environment import undo_locale_coercion
-from gproc.interpreter import speak_utf8
+from gproc.interpreter import prepare
 from gproc.logstream import LogStream, open_log
 from gproc.shown import shown_text
 
@@ -33,7 +33,7 @@ HINT: Final = (
 def main() -> int:
     """Serve the client at descriptors 0 to 2.  Returns the exit status."""
     open_standard_descriptors()
-    speak_utf8()
+    prepare()
     undo_locale_coercion()
     if os.isatty(0):
         sys.stdout.write(HINT)

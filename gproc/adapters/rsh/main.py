@@ -31,7 +31,7 @@ from gproc.client.finding import default_socket
 from gproc.descriptors import open_standard_descriptors
 from gproc.environment import undo_locale_coercion
 from gproc.errors import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND
-from gproc.interpreter import speak_utf8
+from gproc.interpreter import prepare
 from gproc.request.outcome import Returned
 from gproc.request.spec import TerminalSize
 from gproc.root import kernel
@@ -78,7 +78,7 @@ class LikeSsh(execute.Manner):
 def main() -> int:
     """Returns the exit status: the command's own, or 255 if it could not be run, or if it is not known how it ended."""
     open_standard_descriptors()
-    speak_utf8()
+    prepare()
     undo_locale_coercion()
     launcher = os.environ.get(TIED)
     if launcher is not None:
