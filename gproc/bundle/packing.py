@@ -101,6 +101,7 @@ class _Packing:
         self._objects: dict[str, Object] = {}
         self._linkers: dict[tuple[str, elf.Abi], Linker] = {}
         self._configured_dirs: dict[str, None] = {}
+        self._glibc_directories: set[str] = set()
         self._extras = frozenset(layout.paths())
         self._fixed: set[str] = set()
         self._run: set[tuple[str | None, str, str]] = set()
@@ -262,8 +263,10 @@ class _Packing:
         libc = next((each for each in closure if each.elf.soname == "libc.so.6"), None)
         if libc is not None:
             directory = os.path.dirname(self._image.parent(libc.path) or libc.path)
-            for part in glibc.parts(self._image, directory):  # if it is newer, the node's programs take theirs too
-                self._add_code(part, "part of glibc, valid only as a set")
+            if directory not in self._glibc_directories:  # if it is newer, the node's programs take theirs too
+                self._glibc_directories.add(directory)
+                for part in glibc.parts(self._image, directory):
+                    self._add_code(part, "part of glibc, valid only as a set")
             if home is not None and self._image.is_directory(glibc.UTF8_LOCALE):
                 self._code_dirs.add(self._layout.add_tree(glibc.UTF8_LOCALE, "C.UTF-8, for an interpreter"))
             self._lent |= dict.fromkeys(locale_files.zone(self._surroundings))
