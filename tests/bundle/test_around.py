@@ -252,3 +252,13 @@ def test_libtools_directory_hides_no_secret(packs: Packs, home: Path) -> None:
     made(project, {"prog": '#!/bin/sh\nd=.libs\nexec "./$d/prog"\n', ".libs/prog": "#!/bin/sh\n", ".libx/other": ""})
     (project / "prog").chmod(0o755)
     assert sent(packs(project, "./prog"), project) == {"prog", ".libs/prog"}
+
+
+def test_env_starts_its_program_in_the_directory_that_it_is_told(packs: Packs, home: Path) -> None:
+    """`env -C run ../x.sh` found no program: its name was looked up from the working directory."""
+    made(home, {"p/run/in": "", "p/x.sh": "#!/bin/sh\n", "p/more": ""})
+    (home / "p" / "x.sh").chmod(0o755)
+    for option in (("-C", "run"), ("--chdir", "run"), ("--chdir=run",), ("-Crun",), ("-u", "X", "A=1", "-C", "run")):
+        bundle = packs(home / "p", "env", *option, "../x.sh", "in")
+        assert sent(bundle, home) == {"p/run/in", "p/x.sh", "p/more"}, option
+    assert sent(packs(home / "p", "env", "ls", "-C", "none"), home) == set()

@@ -167,6 +167,21 @@ def script(words: list[str], language: str) -> tuple[str, str]:
     return "", "\n".join(loaded)
 
 
+def env_directory(words: list[str]) -> str:
+    """Where env(1) starts its program, as `-C` says; "" for the working directory."""
+    index = 1
+    while index < len(words):
+        word = words[index]
+        if word in ("-C", "--chdir"):
+            return words[index + 1] if index + 1 < len(words) else ""
+        if word.startswith(("--chdir=", "-C")):
+            return word.removeprefix("--chdir=").removeprefix("-C")
+        if not word.startswith("-") and "=" not in word:
+            break  # the program
+        index += 2 if word in PREFIXES["env"].with_value else 1
+    return ""
+
+
 def makefiles(words: list[str], language: str = "make") -> list[str]:
     """The files that make(1) or ninja(1) looks for, in this order.  words: without its name."""
     directory, named = "", ""

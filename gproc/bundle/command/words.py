@@ -130,8 +130,12 @@ class _Reader:
                 if found := shutil.which(inner[0], path=self._environ.get("PATH")):
                     self._whole[found] = None
         if depth < DEPTH_MAX:
+            here = self._cwd
+            if name == "env":
+                self._cwd = self._absolute(prefixes.env_directory(words) or ".")
             for inner in prefixes.commands(words):
                 self._command(inner, depth + 1)
+            self._cwd = here
         for word in words[1:]:
             self._word(word)
             if " " in word and not interpreter:
