@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
 BODY = "echo ready; read line; echo $line"
@@ -45,8 +46,8 @@ def test_a_command_in_the_background_of_a_script_hears_sigint_all_the_same(tree:
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE_S) == 130  # before its standard input ends, which would end the job in order
     process.communicate()
-    assert process.returncode == 130
 
 
 def test_nohup_itself(tree: Cluster) -> None:
