@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PIPE_BYTES: Final = 64 << 10
 """Capacity of a new pipe: pipe(7)."""
 
+OUTPUTS: Final = (1, 2)
+"""What a command prints may go to a file there, which is nothing that its program reads."""
+
 _WRITERS_END_MS: Final = 200
 """`cat x.sh | gproc e . sh` waits so long for the script's end.  Of `<<END` a shell has written all before."""
 
@@ -37,6 +40,16 @@ def widen(pipe: int, wanted_bytes: int) -> None:
     with contextlib.suppress(OSError):
         if fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) < wanted_bytes:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, wanted_bytes)
+
+
+def outputs() -> frozenset[tuple[int, int]]:
+    """Device and inode of what our standard output and error are."""
+    found = set()
+    for descriptor in OUTPUTS:
+        with contextlib.suppress(OSError):
+            status = os.fstat(descriptor)
+            found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
 
 
 def name_of(descriptor: int) -> str:
