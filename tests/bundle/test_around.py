@@ -119,6 +119,24 @@ def test_a_program_and_a_plug_in_around_another_have_their_libraries(
     }  # fmt: skip
 
 
+def test_what_cannot_be_linked_around_a_program_stops_it_not(packs: Packs, compiled: Compile, home: Path) -> None:
+    """A program of NixOS in a project, or a plug-in whose library was being made, and no script there ran any more."""
+    near = (f"-L{home}/lib", "-lf", f"-Wl,-rpath,{home}/lib")
+    compiled("home/u/lib/libf.so", "int f(void) { return 0; }")
+    compiled("home/u/project/good.so", "int f(void); int g(void) { return f(); }", *near)
+    made(home / "project", {"x.sh": ""})
+    assert sent(packs(home / "project", "sh", "x.sh"), home) == {"project/x.sh", "project/good.so", "lib/libf.so"}
+    compiled("home/u/project/other", "int main(void) { return 0; }", "-Wl,--dynamic-linker=/nix/store/none/ld.so")
+    compiled("home/u/bad/libh.so", "int h(void) { return 0; }")
+    bad = (f"-L{home}/bad", "-lh", f"-Wl,-rpath,{home}/bad")
+    compiled("home/u/project/bad.so", "int h(void); int i(void) { return h(); }", *bad)
+    (home / "bad" / "libh.so").write_text("")
+    names = {"project/x.sh", "project/good.so", "lib/libf.so", "project/other", "project/bad.so"}
+    assert sent(packs(home / "project", "sh", "x.sh"), home) == names
+    with pytest.raises(BundleError, match="its dynamic linker /nix/store/none/ld"):
+        packs(home / "project", "sh", "x.sh", extra=("other",))
+
+
 @pytest.mark.usefixtures("settled")
 def test_a_file_that_comes_later_goes_along_and_the_output_does_not(
     packs: Packs, home: Path, monkeypatch: pytest.MonkeyPatch
