@@ -62,6 +62,17 @@ def name_of(descriptor: int) -> str:
     return path if stat.S_ISREG(here.st_mode) and os.path.samestat(here, there) else ""
 
 
+def may_be_text(descriptor: int | None) -> bool:
+    """Whether `peeked` may find something: at a terminal, or at /dev/null, it never does."""
+    if descriptor is None:
+        return False
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
+
+
 def peeked(descriptor: int, most: int) -> bytes:
     """What a program would read from a file, or from a pipe that nobody writes to any more; nothing is taken from it.
 
