@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PIPE_BYTES: Final = 64 << 10
 """Capacity of a new pipe: pipe(7)."""
 
+OUTPUTS: Final = (1, 2)
+"""What a command prints may go to a file there, which is nothing that its program reads."""
+
 _WRITERS_END_MS: Final = 200
 """`cat x.sh | gproc e . sh` waits so long for the script's end.  Of `<<END` a shell has written all before."""
 
@@ -39,6 +42,16 @@ def widen(pipe: int, wanted_bytes: int) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, wanted_bytes)
 
 
+def outputs() -> frozenset[tuple[int, int]]:
+    """Device and inode of what our standard output and error are."""
+    found = set()
+    for descriptor in OUTPUTS:
+        with contextlib.suppress(OSError):
+            status = os.fstat(descriptor)
+            found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
+
+
 def name_of(descriptor: int) -> str:
     """The path of the regular file that a descriptor is, if it still has that name; else ""."""
     try:
@@ -47,6 +60,17 @@ def name_of(descriptor: int) -> str:
     except (OSError, ValueError):
         return ""
     return path if stat.S_ISREG(here.st_mode) and os.path.samestat(here, there) else ""
+
+
+def may_be_text(descriptor: int | None) -> bool:
+    """Whether `peeked` may find something: at a terminal, or at /dev/null, it never does."""
+    if descriptor is None:
+        return False
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
 
 
 def peeked(descriptor: int, most: int) -> bytes:

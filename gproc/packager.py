@@ -24,6 +24,7 @@ from gproc.bundle.surroundings import Surroundings
 from gproc.bundle.tracing import observed
 from gproc.content.manifest import Digest, Manifest, digest_of, encode, nanoseconds, trusted
 from gproc.content.paths import within
+from gproc.descriptors import may_be_text
 from gproc.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def _meant(request: PackRequest) -> Meant:
     also = tuple(map(Ran, request.also))
     says_more = len(request.command) > 1 or os.path.basename(request.program) in SAY_MORE
     named = files_named(request.environ, request.cwd) or directories_named(request.environ, request.cwd)
-    if request.words and request.root == "/" and (says_more or named or request.standard_input is not None):
+    if request.words and request.root == "/" and (says_more or named or may_be_text(request.standard_input)):
         from gproc.bundle.command.words import meant
 
         command = request.command or (request.program,)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
+from itertools import islice
 from typing import Final
 
 import msgspec
 
+from gproc import descriptors
 from gproc.bundle import keeping
 from gproc.content.manifest import digest_of, nanoseconds
 from gproc.environment import base_directory, user_home
@@ -23,7 +25,7 @@ RECORDS_MAX: Final = 200
 RACY_NS: Final = 100_000_000
 """A bundle is not cached if one of its files changed within this time before packing.  Such a file could change again
 within the same tick of the file system's clock (4 to 10 ms: CONFIG_HZ) and keep its stamp."""
-FORMAT: Final = 7
+FORMAT: Final = 8
 
 
 class PathStamp(msgspec.Struct, frozen=True, array_like=True):
@@ -73,16 +75,46 @@ class Attributes(msgspec.Struct, frozen=True, array_like=True):
         return Attributes.of(self.path, os.lstat(self.path)) == self
 
 
+class Many(msgspec.Struct, frozen=True, array_like=True, tag="many"):
+    """A directory that had too many names to be taken.  More of them change nothing: programs write output there."""
+
+    path: bytes
+    names_max: int
+
+    def holds(self) -> bool:
+        with os.scandir(self.path) as entries:
+            return sum(1 for _ in islice(entries, self.names_max + 1)) > self.names_max
+
+
+class Large(msgspec.Struct, frozen=True, array_like=True, tag="large"):
+    """Files that were too much together to be taken.  If they grow, nothing changes."""
+
+    paths: tuple[bytes, ...]
+    bytes_max: int
+
+    def holds(self) -> bool:
+        return sum(os.lstat(path).st_size for path in self.paths) > self.bytes_max
+
+
 class Traces(msgspec.Struct, frozen=True, array_like=True):
-    """Everything that an answer depends on; absent: paths of directories that were sought and did not exist."""
+    """Everything that an answer depends on.
+
+    absent: paths of directories that were sought and did not exist.
+    outputs: files that were left out because the caller's standard output or error went there.
+    """
 
     stamps: tuple[PathStamp, ...]
     attributes: tuple[Attributes, ...]
     absent: tuple[bytes, ...]
+    left: tuple[Many | Large, ...] = ()
+    outputs: tuple[bytes, ...] = ()
 
     def hold(self) -> bool:
         try:
-            if not all(each.holds() for each in self.stamps) or not all(each.holds() for each in self.attributes):
+            if not all(each.holds() for each in (*self.stamps, *self.attributes, *self.left)):
+                return False
+            outputs = descriptors.outputs() if self.outputs else frozenset()
+            if any((found.st_dev, found.st_ino) not in outputs for found in map(os.lstat, self.outputs)):
                 return False
         except OSError:
             return False

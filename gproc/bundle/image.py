@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Mapping
 from errno import EACCES, ENAMETOOLONG, ENOENT, ENOTDIR
 from typing import Final
 
 import msgspec
 
-from gproc.bundle.cache import Attributes, PathStamp, Traces
+from gproc.bundle.cache import Attributes, Large, Many, PathStamp, Traces
 from gproc.bundle.memo import Memo
 from gproc.content.manifest import PATH_BYTES_MAX
 from gproc.errors import BundleError
@@ -57,6 +58,8 @@ class Image:
         self._searched: dict[str, PathStamp] = {}
         self._contents: dict[str, PathStamp] = {}
         self._absent: set[str] = set()
+        self._left: dict[Many | Large, None] = {}
+        self._outputs: set[str] = set()
 
     def host(self, path: str) -> str:
         """The path to open; `path` must be real."""
@@ -119,6 +122,30 @@ class Image:
         """Note that nothing is there, because the answers so far depend on that."""
         self._absent.add(path)
 
+    def note_output(self, path: str) -> None:
+        """Note that a file was left out because this command's output goes there."""
+        self._outputs.add(path)
+
+    def has_many(self, directory: str, names_max: int) -> bool:
+        """Whether a directory has more names than this: seen without a record of all of them."""
+        many = Many(os.fsencode(self.host(directory)), names_max)
+        try:
+            found = many.holds()
+        except OSError:  # the caller may not read it, and neither may the program
+            return False
+        if found:
+            self._left[many] = None
+        return found
+
+    def note_large(self, sizes: Mapping[str, int], bytes_max: int) -> None:
+        """Note that files were left out because they are too much together.  sizes: by real path."""
+        largest, total = [], 0
+        for path in sorted(sizes, key=lambda each: -sizes[each]):
+            if total <= bytes_max:
+                largest.append(os.fsencode(self.host(path)))
+                total += sizes[path]
+        self._left[Large(tuple(largest), bytes_max)] = None
+
     def parent(self, path: str) -> str | None:
         """The path with its directory made real and its last component kept; None if the directory does not exist."""
         head, _, name = path.rpartition("/")
@@ -176,7 +203,8 @@ class Image:
             elif stat.S_ISDIR(known.st_mode):
                 attributes.append(Attributes.of(os.fsencode(self.host(path) or "/"), known))
         absent = tuple(os.fsencode(self.host(path)) for path in self._absent)
-        return Traces(tuple(exact.values()), tuple(attributes), absent)
+        outputs = tuple(os.fsencode(self.host(path)) for path in self._outputs)
+        return Traces(tuple(exact.values()), tuple(attributes), absent, tuple(self._left), outputs)
 
     def _directory(self, path: str) -> Walk | None:
         if path not in self._directories:

@@ -30,7 +30,7 @@ from gproc.bundle.texts.mentioned import Mentioned, can_go, is_left_out
 from gproc.bundle.tracing.observed import Observed
 from gproc.content.manifest import DIRECTORIES_MAX, Digest, Manifest
 from gproc.content.paths import within
-from gproc.errors import GprocError
+from gproc.errors import BundleError, GprocError
 
 _NOTHING: Final = Observed()
 
@@ -137,7 +137,15 @@ class _Packing:
         if with_package:
             self._add_package(program, started, [path for path, _ in run] + [path for path, _, _ in self._run if path])
         self._add_seen(program, started, seen)
-        self._add_objects_among(sorted({*self._extras, *self._add_around()}), started.programs[0])
+        around = frozenset(self._add_around()) - self._extras
+        try:
+            self._add_objects_among(sorted(self._extras | around), started.programs[0])
+        except BundleError:
+            self._add_objects_among(sorted(self._extras), started.programs[0])
+            # Nobody asked for these, so one that cannot be linked, such as another system's, goes along as it is.
+            for path in sorted(around):
+                with suppress(BundleError):
+                    self._add_objects_among([path], started.programs[0])
         yielding = self._add_yielding((*meant.yielding, *self._lent))
         loaders = {each.loader for each in self._linkers.values()}
         searched = library_dirs.directories(self._image, self._layout.paths(), self._objects, loaders)

@@ -299,7 +299,8 @@ static bool give_way(const struct operation *operation, const struct plan *plan,
         good = result == 0 || result == -ENOENT || result == -EBUSY ||
                fail_below(result, NULL, operation->at, operation->kept.words[index]);
         close_quietly(directory);
-        if (good && held.has[index] && result != -EBUSY) {
+        /* Not if the directory is not there any more: its owner may have moved it, and the one above may be the node's. */
+        if (good && is_ours && result != -EBUSY) {
             remove_empty(own, operation->kept.words[index]);
         }
     }

@@ -119,6 +119,24 @@ def test_a_program_and_a_plug_in_around_another_have_their_libraries(
     }  # fmt: skip
 
 
+def test_what_cannot_be_linked_around_a_program_stops_it_not(packs: Packs, compiled: Compile, home: Path) -> None:
+    """A program of NixOS in a project, or a plug-in whose library was being made, and no script there ran any more."""
+    near = (f"-L{home}/lib", "-lf", f"-Wl,-rpath,{home}/lib")
+    compiled("home/u/lib/libf.so", "int f(void) { return 0; }")
+    compiled("home/u/project/good.so", "int f(void); int g(void) { return f(); }", *near)
+    made(home / "project", {"x.sh": ""})
+    assert sent(packs(home / "project", "sh", "x.sh"), home) == {"project/x.sh", "project/good.so", "lib/libf.so"}
+    compiled("home/u/project/other", "int main(void) { return 0; }", "-Wl,--dynamic-linker=/nix/store/none/ld.so")
+    compiled("home/u/bad/libh.so", "int h(void) { return 0; }")
+    bad = (f"-L{home}/bad", "-lh", f"-Wl,-rpath,{home}/bad")
+    compiled("home/u/project/bad.so", "int h(void); int i(void) { return h(); }", *bad)
+    (home / "bad" / "libh.so").write_text("")
+    names = {"project/x.sh", "project/good.so", "lib/libf.so", "project/other", "project/bad.so"}
+    assert sent(packs(home / "project", "sh", "x.sh"), home) == names
+    with pytest.raises(BundleError, match="its dynamic linker /nix/store/none/ld"):
+        packs(home / "project", "sh", "x.sh", extra=("other",))
+
+
 @pytest.mark.usefixtures("settled")
 def test_a_file_that_comes_later_goes_along_and_the_output_does_not(
     packs: Packs, home: Path, monkeypatch: pytest.MonkeyPatch
@@ -130,11 +148,43 @@ def test_a_file_that_comes_later_goes_along_and_the_output_does_not(
     made(project, {"two": ""})
     assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "one", "two"}
     with open(project / "out", "w") as output:
-        monkeypatch.setattr("gproc.bundle.texts.around.OUTPUTS", (output.fileno(), 10**6))
+        monkeypatch.setattr("gproc.descriptors.OUTPUTS", (output.fileno(), 10**6))
         assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "one", "two"}
         output.write("more")
         output.flush()
         assert not packs(project, "sh", "x.sh").reasons, "the cache has an answer"
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_one_command_prints_to_a_file_goes_along_with_the_next(
+    packs: Packs, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `gproc e . ./tool make > table`, `gproc e . ./tool show` did not find the table on the node."""
+    project = home / "project"
+    made(project, {"x.sh": ""})
+    with open(project / "table", "w") as output, monkeypatch.context() as patched:
+        patched.setattr("gproc.descriptors.OUTPUTS", (output.fileno(),))
+        assert sent(packs(project, "sh", "x.sh", "make"), project) == {"x.sh"}
+    assert sent(packs(project, "sh", "x.sh", "show"), project) == {"x.sh", "table"}
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_directory_that_was_too_large_goes_along_when_it_is_no_more(packs: Packs, home: Path) -> None:
+    """Whoever cleaned up after a command that had failed saw it fail again, by an answer of the cache."""
+    project = home / "project"
+    made(project, {"x.sh": "", "data": "", **{f"old{number}": "" for number in range(300)}})
+    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh"}
+    made(project, {"old300": ""})
+    assert not packs(project, "sh", "x.sh").reasons, "the cache has an answer: still too many"
+    for number in range(301):
+        (project / f"old{number}").unlink()
+    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "data"}
+    os.truncate(project / "data", (20 << 20) + 1)
+    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh"}
+    os.truncate(project / "data", 30 << 20)
+    assert not packs(project, "sh", "x.sh").reasons, "the cache has an answer: still too large"
+    os.truncate(project / "data", 1)
+    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "data"}
 
 
 def test_an_interpreter_in_a_directory_of_the_callers_brings_no_more_than_its_library(packs: Packs, home: Path) -> None:

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from gproc import descriptors
 from gproc.bundle.command import prefixes
 from gproc.bundle.image import Image
 from gproc.bundle.surroundings import Surroundings
@@ -30,9 +31,6 @@ _PARTS: Final = frozenset({"bin", "sbin", "src", "scripts"})
 _MADE: Final = re.compile(r".*\.(o|a|lo|la|d|pyc)|core(\.\d+)?|(CMakeFiles|__pycache__|node_modules)/")
 """What compilers leave behind, which no program reads, and packages, which rules know.  `src/core/` and `conf.d/` are
 directories like others."""
-
-OUTPUTS: Final = (1, 2)
-"""Descriptors: what this command prints may go to a file there, which is nothing that the program reads."""
 
 _FILES_MAX: Final = 300
 _BYTES_MAX: Final = 20 << 20
@@ -96,7 +94,7 @@ class Around:
             return
         cwd = self._real(self._mentioned.cwd)
         here = [cwd] if cwd and self._may_go(cwd) else []
-        outputs = {(found.st_dev, found.st_ino) for found in map(os.fstat, _open(OUTPUTS))}
+        outputs = descriptors.outputs()
         small: dict[str, bool] = {}
         for directory, program, status in self._looked_at(here if self._works_here or self._own else []):
             known = directory in small or any(small[each] and within(directory, each) for each in small)
@@ -131,9 +129,12 @@ class Around:
         is_shared = directory.count("/") < 2 or directory in _SHARED or os.path.dirname(directory) == "/home"
         return not (holds_home or is_shared or is_of_distribution(f"{directory}/"))
 
-    def _takes(self, path: str, size: int, program: os.stat_result, outputs: set[tuple[int, int]]) -> bool:
+    def _takes(self, path: str, size: int, program: os.stat_result, outputs: frozenset[tuple[int, int]]) -> bool:
         walk = self._image.glance(path)
-        if walk is None or (walk.status.st_dev, walk.status.st_ino) in outputs:
+        if walk is None:
+            return False
+        if (walk.status.st_dev, walk.status.st_ino) in outputs:
+            self._image.note_output(walk.real)
             return False
         if program.st_mode & ~walk.status.st_mode & _OPEN_TO_OTHERS:
             self._image.trace_content(walk.real, walk.status)  # its mode may change
@@ -149,12 +150,3 @@ def _places(directory: str) -> Iterator[str]:
     if os.path.basename(directory) in _PARTS:
         yield os.path.dirname(directory)
     yield directory
-
-
-def _open(descriptors: Iterable[int]) -> Iterator[int]:
-    for descriptor in descriptors:
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            continue
-        yield descriptor

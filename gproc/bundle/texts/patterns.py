@@ -7,7 +7,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Final, NamedTuple
 
 from gproc.bundle.image import Image
@@ -100,12 +99,13 @@ def all_of(
         return None
     found: list[tuple[str, int]] = []
     empty: list[str] = []
+    sizes: dict[str, int] = {}
     left_bytes = bytes_max
     left_names = 2 * files_max
     todo = [(directory, top.real)]
     while todo:
         here, real = todo.pop()
-        if _has_many(image.host(real), files_max):
+        if image.has_many(real, files_max):
             return None
         counted = 0
         for name in names_of(image, here):
@@ -121,9 +121,12 @@ def all_of(
                 todo.append((f"{here}/{name}", each.real))
             elif stat.S_ISREG(each.status.st_mode):
                 left_bytes -= each.status.st_size
+                sizes[each.real] = each.status.st_size
                 found.append((f"{here}/{name}", each.status.st_size))
         if not counted:
             empty.append(here)
+        if sum(sizes.values()) > bytes_max:
+            image.note_large(sizes, bytes_max)
         if left_bytes < 0 or left_names < 0 or len(found) > files_max:
             return None
     return AllOf(found, empty)
@@ -143,15 +146,6 @@ def is_of_home(image: Image, directory: str, home: str) -> bool:
     places = {directory, *(walk.real for walk in walks[:1] if walk is not None)}
     homes = {home.rstrip("/"), *(walk.real for walk in walks[1:] if walk is not None)} - {""}
     return any(os.path.dirname(place) == each or within(each, place) for place in places for each in homes)
-
-
-def _has_many(directory: str, files_max: int) -> bool:
-    """Seen without a record, which would hold all of them."""
-    try:
-        with os.scandir(directory) as entries:
-            return sum(1 for _ in islice(entries, files_max + 1)) > files_max
-    except OSError:  # the caller may not read it, and neither may the program
-        return False
 
 
 def _says_something(parts: Sequence[str]) -> bool:
