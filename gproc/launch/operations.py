@@ -183,8 +183,8 @@ def _mount(operation: Operation) -> bytes:
             return _operation(Kind.COPY, _text(source) + _text(at))
         case ShowAt(source, at):
             return _operation(Kind.SHOW, _text(source) + _text(at))
-        case InPlace(at, root, whole, yielding, stays):
-            how = 1 if whole else 2 if stays else 0
+        case InPlace(at, root, whole, yielding, stays, yields):
+            how = 1 if whole else 2 if stays else 3 if yields else 0
             return _operation(Kind.PLACE, _text(at) + _text(root) + _NUMBER(how) + _texts(yielding))
         case OwnTop(at, directories, links):
             names, targets = _texts([name for name, _ in links]), _texts([target for _, target in links])

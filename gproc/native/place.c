@@ -307,12 +307,15 @@ static bool give_way(const struct operation *operation, const struct plan *plan,
     return good;
 }
 
-static bool is_empty(int directory) {
+static bool has_more_than(uint32_t most, int directory) {
     int list = (int)SYS4(openat, directory, ".", READABLE, 0);
     struct entries entries = {.directory = list};
-    bool empty = list >= 0 && next_name(&entries) == NULL;
+    uint32_t count = 0;
+    while (list >= 0 && count <= most && next_name(&entries) != NULL) {
+        count++;
+    }
     close_quietly(list);
-    return empty;
+    return list < 0 || count > most;
 }
 
 static bool show(const struct operation *operation, const struct plan *plan, struct search *search, int root) {
@@ -331,10 +334,14 @@ static bool show(const struct operation *operation, const struct plan *plan, str
     }
     bool good = own >= 0 || fail(own, NULL, operation->at);
     good = good && (!gives_way || give_way(operation, plan, search->list, own));
-    if (good && gives_way && !operation->stays && is_empty(own)) {
+    if (good && gives_way && !operation->stays && !has_more_than(0, own)) {
         good = bind(search->found, own, operation->at);
         close_quietly(own);
         return good;
+    }
+    if (good && gives_way && operation->yields && has_more_than(ENTRIES_MAX, search->found)) {
+        close_quietly(own);
+        return true; /* the node's own is as much what is meant */
     }
     if (good && search->list >= 0) {
         uint32_t count = 0;

@@ -218,7 +218,8 @@ static bool read_view(struct plan *plan, struct cursor *from, uint32_t kind) {
         }
         operation->whole = how == 1;
         operation->stays = how == 2;
-        return (how <= 2 && operation->at[1] != 0) || bad("no such place");
+        operation->yields = how == 3;
+        return (how <= 3 && operation->at[1] != 0) || bad("no such place");
     }
     case TOP:
         return take_path(from, &operation->at) && take_list(from, &operation->made, NAMES, TOPS_MAX) &&

@@ -80,7 +80,7 @@ struct operation {
     const char *upper, *work;
     struct list lowers, kept; /* of a TOP: targets, and the links' names; of a PLACE, kept: what gives way */
     struct list made;
-    bool whole, stays; /* of a PLACE */
+    bool whole, stays, yields; /* of a PLACE */
 };
 
 struct limit {

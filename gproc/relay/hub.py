@@ -127,7 +127,7 @@ class Hub(ABC):
     # What children do and send: `relay.children.ChildOwner`
 
     def admit(self, join: Join) -> int:
-        if not self._pace.may_join(join.node.name):
+        if not self._pace.may_change(join.node.name):
             raise JoinRefused("it, or nodes below it, have come and gone too often: it has to wait", final=False)
         grant = shown_grant(join, (*self.endpoint.keys.valid, *self.endpoint.keys.retired))
         for child in self.children:

@@ -86,11 +86,11 @@ class ChildPace:
             child.link.hold(lambda: self.may_change(name))
 
     def may_change(self, name: str) -> bool:
-        """Whether a child of this name may say so now."""
-        return not self._is_behind() and self.may_join(name)
+        """Whether a child of this name may say so, or a node of this name may become a child, now.
 
-    def may_join(self, name: str) -> bool:
-        """Whether a node of this name may become a child now.  What is behind does not count: that is not its fault."""
+        That this node is behind does not count.  It may take seconds, and the kernel of a child that is not read for
+        more than one, and has more to send than the window, ends its connection.
+        """
         return name == self._own_name or self._of(name)[0].holds_one(self._clock_s())
 
     def may_ask(self, name: str, asker: Route) -> bool:

@@ -77,6 +77,10 @@ class CodeLayout:
             return None
         return next((above for above in (path, *_above(path)) if above in self._known), None)
 
+    def files_in(self, inside: bytes) -> set[bytes]:
+        """The files and links below a directory, whose path ends with a slash here."""
+        return {path for each in (self._files, self._links) for path in each if path.startswith(inside)}
+
     def chain(self, path: bytes) -> tuple[bytes, ...]:
         """The bundle's entries by which `path` leads to a file: every link, those among its directories too, and the
         file last.

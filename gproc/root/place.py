@@ -91,6 +91,8 @@ def _show(operation: InPlace, found: int, rest: list[int], root: int, identity: 
             if not operation.stays and _is_empty(own):
                 kernel.mount(_by_descriptor(found), _by_descriptor(own), None, kernel.MS_BIND | kernel.MS_REC)
                 return
+            if operation.yields and len(os.listdir(rest[1])) > ENTRIES_MAX:
+                return  # the node's own is as much what is meant
         if len(rest) > 1:
             _put_all(rest[1], own, identity, 0, [ENTRIES_MAX])
         kernel.mount(_by_descriptor(own), _by_descriptor(found), None, kernel.MS_BIND | kernel.MS_REC)

@@ -142,8 +142,10 @@ def plan_local(program: bytes, bin_root: bytes, asked: Asked, facts: NodeFacts, 
 
 def _in_its_place(at: bytes, bin_root: bytes, whole: bool, layout: CodeLayout, cwd: bytes) -> InPlace:
     inside = at + b"/"
-    yielding = () if whole else (each for each in layout.manifest.yielding if each.startswith(inside))
-    return InPlace(at, bin_root, whole, tuple(each.removeprefix(inside) for each in yielding), within(cwd, at))
+    yields = () if whole else tuple(each for each in layout.manifest.yielding if each.startswith(inside))
+    stays = bool(yields) and within(cwd, at)
+    all_yield = bool(yields) and not stays and set(yields) == layout.files_in(inside)
+    return InPlace(at, bin_root, whole, tuple(each.removeprefix(inside) for each in yields), stays, all_yield)
 
 
 def _shown(bin_root: bytes, shown_at: bytes) -> tuple[ShowAt, ...]:

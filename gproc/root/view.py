@@ -66,6 +66,7 @@ class InPlace(msgspec.Struct, frozen=True, array_like=True, tag="place"):
         has them.  They leave `root` then, and so do directories in which nothing else is: they are the node's own, and
         what is written there is written for real.
     stays: `at` itself is the job's own even then, as a working directory is.
+    yields: all that the job has there gives way.  So if the node has too many entries to put back, it is not shown.
     """
 
     at: bytes
@@ -73,6 +74,7 @@ class InPlace(msgspec.Struct, frozen=True, array_like=True, tag="place"):
     whole: bool
     yielding: tuple[bytes, ...] = ()
     stays: bool = False
+    yields: bool = False
 
 
 class OwnTop(msgspec.Struct, frozen=True, array_like=True, tag="top"):

@@ -253,3 +253,16 @@ def test_a_plain_program_at_a_terminal_costs_no_rules_for_words(tmp_path: Path) 
         for given, needed in ((subprocess.DEVNULL, "False"), (file.fileno(), "True")):
             done = subprocess.run([sys.executable, "-c", code], stdin=given, capture_output=True, text=True, check=True)
             assert done.stdout.split() == [needed]
+
+
+def test_a_list_of_much_on_standard_input_brings_nothing(packed: Pack, tmp_path: Path) -> None:
+    """`wc -l < MANIFEST` sent 90 MB."""
+    made(tmp_path, {**{f"f.{number}": "" for number in range(101)}, "list": "\n".join(f"f.{n}" for n in range(101))})
+    with open(tmp_path / "list", "rb") as file:
+        assert sent(packed("wc", command=("wc", "-l"), standard_input=file.fileno()), tmp_path) == set()
+    made(tmp_path, {"few": "f.1 f.2"})
+    with open(tmp_path / "few", "rb") as file:
+        assert sent(packed("wc", command=("wc", "-l"), standard_input=file.fileno()), tmp_path) == {"f.1", "f.2"}
+    os.truncate(tmp_path / "f.1", (20 << 20) + 1)
+    with open(tmp_path / "few", "rb") as file:
+        assert sent(packed("wc", command=("wc", "-l"), standard_input=file.fileno()), tmp_path) == set()

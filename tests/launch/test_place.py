@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from gproc.root import kernel
+from gproc.root.place import ENTRIES_MAX
 from gproc.root.view import CopyTree, InPlace, MakeDirectory, Operation, OwnTop, Proc, Tmpfs, View
 from tests.launch.conftest import USER
 
@@ -119,6 +120,26 @@ def test_a_directory_of_which_all_yields_is_the_nodes_own(
     assert (home / "both/theirs").read_text() == "the node's\n", "the node's own file was removed"
     assert (home / "note").read_text() == "note\n"
     assert os.listdir(home / "kept") == ["file"]
+
+
+@pytest.mark.parametrize("yields", [False, True])
+def test_what_yields_is_not_shown_beside_more_than_can_be_put_back(
+    node: Any, home: Path, tmp_path: Path, yields: bool
+) -> None:
+    """`gproc e . ls ../data` with two small files here failed on a node whose own directory is large."""
+    (home / "large").mkdir()
+    (home / "large").chmod(0o777)
+    for number in range(ENTRIES_MAX + 1):
+        (home / "large" / f"{number}").touch()
+    shown = shipping(node, home, tmp_path, ("large/ours",), b"large/ours")
+    place = InPlace(os.fsencode(home / "large"), node.bin_root, False, (b"ours",), False, yields)
+    shown = msgspec.structs.replace(shown, operations=(*shown.operations[:-2], place, shown.operations[-1]))
+    done = node.run("sh", "-c", "ls large | wc -l; ls large/ours; echo x > large/new", view=shown)
+    if yields:
+        assert done.output.splitlines()[0].strip() == str(ENTRIES_MAX + 1), done
+        assert (home / "large/new").exists()
+    else:
+        assert "entries stand beside what was sent" in str(done.outcome)
 
 
 @pytest.mark.parametrize("stays", [False, True])

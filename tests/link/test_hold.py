@@ -1,4 +1,4 @@
-"""A connection that is held is not read, ends nobody's patience, and loses nothing."""
+"""A connection that is held for a short time is not read, does not count as silent, and loses nothing."""
 
 from __future__ import annotations
 

@@ -332,7 +332,7 @@ def test_a_file_that_yields_is_the_nodes_own_in_a_union_and_in_its_place() -> No
     made = plan(LaidOut(CodeLayout(value), LAID_OUT), ROOT, Asked(b"/"), found, b"")
     assert unions(made)[b"/usr/lib"].keep == (b"os-release",)
     places = [operation for operation in made.operations if isinstance(operation, InPlace)]
-    assert places == [InPlace(b"/srv/a", ROOT, False, (b"own", b"no"))]
+    assert places == [InPlace(b"/srv/a", ROOT, False, (b"own", b"no"), yields=True)]
 
 
 def test_glibcs_at_different_paths_do_not_mix() -> None:

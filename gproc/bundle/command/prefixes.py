@@ -152,8 +152,8 @@ def script(words: list[str], language: str) -> tuple[str, str]:
         if not word.startswith("-") or word == "-":
             return ("" if word == "-" else word), "\n".join(loaded)
         value = words[index + 1] if index + 1 < len(words) else ""
-        if language == "python" and word == "-m":
-            modules = [value, *(each.partition(":")[0] for each in words[index + 2 :])]
+        if language == "python" and word.startswith("-m"):
+            modules = [word[2:] or value, *(each.partition(":")[0] for each in words[index + 2 :])]
             return "", "\n".join(f"import {each}" for each in modules if _MODULE.fullmatch(each))
         if language == "java" and word == "-jar":
             return value, ""

@@ -52,6 +52,8 @@ _PARTS_MAX: Final = 100
 _INPUT_BYTES_MAX: Final = 1 << 20
 _INPUT_TEXT_BYTES: Final = 64 << 10
 _INPUT_PARTS_MAX: Final = 5000
+_INPUT_FILES_MAX: Final = 100
+_INPUT_FILES_BYTES_MAX: Final = 20 << 20
 _OF_INPUT: Final = ("sh", "python", "perl", "ruby", "node", "lua", "tcl", "php", "guile", "octave", "m4")
 """Interpreters that take a script from their standard input."""
 
@@ -102,7 +104,7 @@ class _Reader:
                     self._word(path)
         whole = dict(self._whole)
         if self._standard_input is not None and os.path.isfile(f"/proc/self/fd/{self._standard_input}"):
-            self._text(_shown(self._standard_input, _INPUT_TEXT_BYTES), _INPUT_PARTS_MAX)
+            self._input(_shown(self._standard_input, _INPUT_TEXT_BYTES))
         for path in files_named(self._environ, self._cwd):
             if self._guesses.size(path) is not None:
                 self._word(path)
@@ -221,12 +223,24 @@ class _Reader:
             if each == f"{before}{number}{after}" and number.isdigit():
                 self._guess(f"{directory}/{each}", word)
 
-    def _text(self, text: str, parts_max: int = _PARTS_MAX) -> None:
+    def _text(self, text: str) -> None:
         """A word with blanks may be a command of the program's own: `sqlite3 x.db ".read x.sql"`."""
+        for word, _ in self._named_in(text, _PARTS_MAX):
+            self._word(word)
+
+    def _input(self, text: str) -> None:
+        """A file on the standard input may name others, `lmp < in.melt`; of a list of very many none goes along."""
+        named = list(self._named_in(text, _INPUT_PARTS_MAX))
+        if len(named) <= _INPUT_FILES_MAX and sum(size for _, size in named) <= _INPUT_FILES_BYTES_MAX:
+            for word, _ in named:
+                self._word(word)
+
+    def _named_in(self, text: str, parts_max: int) -> Iterator[tuple[str, int]]:
         for word in dict.fromkeys(_PART.findall(text)[:parts_max]):
             is_relative = ("." in word or "/" in word) and not word.startswith("/")
-            if is_relative and self._guesses.size(self._absolute(word)) is not None:
-                self._word(word)
+            size = self._guesses.size(self._absolute(word)) if is_relative else None
+            if size is not None:
+                yield word, size
 
     def _directory(self, path: str, word: str, most: int = FILES_MAX) -> None:
         """What an option names as a directory to look in, `-I include`, is taken with its files: all, or none."""

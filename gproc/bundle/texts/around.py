@@ -32,6 +32,9 @@ _MADE: Final = re.compile(r".*\.(o|a|lo|la|d|pyc)|core(\.\d+)?|(CMakeFiles|__pyc
 """What compilers leave behind, which no program reads, and packages, which rules know.  `src/core/` and `conf.d/` are
 directories like others."""
 
+_MAKES_NAMES: Final = re.compile(r"[$`(]")
+"""A text without variables, substitutions and calls, `cat data; ls`, opens no more than it names."""
+
 _FILES_MAX: Final = 300
 _BYTES_MAX: Final = 20 << 20
 """Of one directory.  One with more is no program's own, and is asked for by -f."""
@@ -85,7 +88,7 @@ class Around:
 
     def note_text(self, code: str, named: Iterable[str]) -> None:
         """A text of the command, `sh -c 'cd run; ./x'`, that names files here opens others by made-up names."""
-        if code and self._counts and not self._works_here:
+        if _MAKES_NAMES.search(code) and self._counts and not self._works_here:
             self._works_here = any(within(path, self._mentioned.cwd) for path in named)
 
     def files(self) -> Iterator[Near]:
