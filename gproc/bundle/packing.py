@@ -374,7 +374,7 @@ class _Packing:
             return None
         try:
             return elf.read(self._image.host(path), self._image.memo)
-        except (elf.BadElf, OSError):  # data that only looks like ELF, or a guess that is gone
+        except (elf.BadElf, FileNotFoundError):  # data that only looks like ELF, or a guess that is gone
             return None
 
     def _linker(self, parsed: elf.Elf) -> Linker:

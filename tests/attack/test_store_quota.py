@@ -37,7 +37,7 @@ def start(cluster: Cluster, *, obeys: str) -> Path:
 
 
 def run(cluster: Cluster, name: str, size: int, uid: int) -> tuple[int, str]:
-    """Run a script of the user's, which nobody else can read: the node does not find it on its own disk."""
+    """Run a script of the user's alone, which nobody else can read: the node does not find it on its own disk."""
     own = cluster.work / str(uid)
     if not own.exists():
         own.mkdir(mode=0o700)
@@ -48,7 +48,7 @@ def run(cluster: Cluster, name: str, size: int, uid: int) -> tuple[int, str]:
         file.write(os.urandom(size // 2).hex().encode())
     path.chmod(0o755)
     os.chown(path, uid, uid)
-    done = cluster.exec("-localbin=false", "1", str(path), uid=uid, groups=(uid,))
+    done = cluster.exec("-localbin=false", "--no-words", "1", str(path), uid=uid, groups=(uid,))
     return done.returncode, (done.stdout + done.stderr).decode()
 
 
