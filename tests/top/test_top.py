@@ -139,7 +139,7 @@ def test_a_master_that_was_stopped_left_the_view_as_it_was(tree: Cluster, monkey
         os.kill(tree.master.pid, signal.SIGSTOP)
         try:
             await until(pilot, lambda: f"kill -CONT {tree.master.pid} lets it go on" in str(summary.render()))
-            assert summary.size.height > 1, "all of it is seen"
+            await until(pilot, lambda: summary.size.height > 1)  # all of it is seen
         finally:
             os.kill(tree.master.pid, signal.SIGCONT)
         await until(pilot, lambda: "2 up" in str(summary.render()))
