@@ -191,9 +191,7 @@ class BundleEntries:
         if len(content) < status.st_size:  # somebody cut it off
             return b""
         self._left_held -= len(content)
-        chunks = list(chunks_of(content))
-        self.held |= dict(chunks)
-        return b"".join(digest for digest, _ in chunks)
+        return _kept(self.held, content)
 
     def _unsized(self, path: str, descriptor: int, before: os.stat_result) -> File | None:
         """The file if its size is not the reported one, although nothing changed it; else None."""
@@ -204,14 +202,16 @@ class BundleEntries:
         )  # fmt: skip
         if len(content) == before.st_size or not same:
             return None
-        digests = []
-        for digest, chunk in chunks_of(content):
-            self.made[digest] = chunk
-            digests.append(digest)
+        digests = _kept(self.made, content)
         if sum(map(len, self.made.values())) > UNSIZED_BYTES_MAX:
             limit = f"more than {UNSIZED_BYTES_MAX >> 20} MiB of files that do not report their size"
             raise BundleError(f"{self._image.shown(path)}: {limit}")
         mode, mtime_ns = after.st_mode & PERMISSION_BITS, nanoseconds(after.st_mtime_ns)
-        return File(
-            os.fsencode(path), mode, after.st_uid, after.st_gid, len(content), mtime_ns, b"".join(digests)
-        )
+        return File(os.fsencode(path), mode, after.st_uid, after.st_gid, len(content), mtime_ns, digests)
+
+
+def _kept(into: dict[Digest, bytes], content: bytes) -> bytes:
+    """Keep the chunks of a file's content.  Returns their digests, one after the other."""
+    chunks = list(chunks_of(content))
+    into.update(chunks)
+    return b"".join(digest for digest, _ in chunks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -121,22 +121,25 @@ def _sources(image: Image, module: _Module) -> Iterator[str]:
 
 
 def _find(image: Image, name: str, beside: Sequence[str], sites: Sequence[str], standard: str) -> Iterator[_Module]:
-    for directory in beside:
-        module = _in(image, directory, name, installed=False)
-        if module is not None:
-            yield module
-            yield from _companions(image, directory, name)
-            if not _is_portion(image, module):
-                return
+    if (yield from _first(image, name, beside, installed=False)):
+        return
     if _in(image, standard, name, installed=True) or _in(image, f"{standard}/lib-dynload", name, installed=True):
         return
-    for directory in sites:
-        module = _in(image, directory, name, installed=True)
+    yield from _first(image, name, sites, installed=True)
+
+
+def _first(
+    image: Image, name: str, directories: Sequence[str], *, installed: bool
+) -> Generator[_Module, None, bool]:
+    """The first module of a name, and all portions of a namespace before it.  Returns whether there is a whole one."""
+    for directory in directories:
+        module = _in(image, directory, name, installed=installed)
         if module is not None:
             yield module
             yield from _companions(image, directory, name)
             if not _is_portion(image, module):
-                return
+                return True
+    return False
 
 
 def _is_portion(image: Image, module: _Module) -> bool:
