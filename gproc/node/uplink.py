@@ -41,8 +41,7 @@ NO_ANSWER_S: Final = 2.0
 """A master's machine that has not even taken a connection for this long is out of reach."""
 
 BEHIND_BYTES: Final = 4 << 20
-"""Unsent bytes for the parent, from which on children that say that nodes have come or gone are not read.  To announce
-5,000 nodes takes 3.5 MB."""
+"""Unsent bytes for the parent, from which on no question for a lease goes on.  To announce 5,000 nodes takes 3.5 MB."""
 
 PLACE_WITHIN_S: Final = 15.0
 """Seconds within which the master gives an adopted node its place again.  In a busy tree of 5,000 nodes that takes
