@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from gproc.bundle import cache
+from gproc.bundle import cache, series
 from gproc.bundle.command.defaults import SAY_MORE
 from gproc.bundle.command.variables import directories_named, files_named
 from gproc.bundle.meaning import Meant, Ran
@@ -321,6 +321,7 @@ def _question(
         whole=tuple(map(os.fsencode, meant.whole)),
         around=meant.around,
         named=tuple(map(os.fsencode, meant.directories)),
+        series=tuple(map(os.fsencode, series.of_outputs() if meant.around else ())),
     )
 
 

@@ -25,7 +25,7 @@ RECORDS_MAX: Final = 200
 RACY_NS: Final = 100_000_000
 """A bundle is not cached if one of its files changed within this time before packing.  Such a file could change again
 within the same tick of the file system's clock (4 to 10 ms: CONFIG_HZ) and keep its stamp."""
-FORMAT: Final = 8
+FORMAT: Final = 9
 
 
 class PathStamp(msgspec.Struct, frozen=True, array_like=True):
@@ -130,6 +130,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     programs, script, code, files, yielding, told, whole, around: what the command's words mean, without the program:
     `meaning.Meant`.
     directories: of the programs, the command's own first.  named: `Meant.directories`.
+    series: to which the files belong that the command prints to.
     observed: the digest of what was kept of its traced runs, or b"".
     """
 
@@ -150,6 +151,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     whole: tuple[bytes, ...] = ()
     around: bool = False
     named: tuple[bytes, ...] = ()
+    series: tuple[bytes, ...] = ()
 
     def name(self) -> str:
         return digest_of(msgspec.msgpack.encode((FORMAT, self))).hex()[:32]

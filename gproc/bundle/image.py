@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Mapping
 from errno import EACCES, ENAMETOOLONG, ENOENT, ENOTDIR
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 from gproc.bundle.cache import Attributes, Large, Many, PathStamp, Traces
 from gproc.bundle.memo import Memo
 from gproc.content.manifest import PATH_BYTES_MAX
+from gproc.disk.mounted import mounts
 from gproc.errors import BundleError
 from gproc.shown import shown_text
 
@@ -125,6 +127,14 @@ class Image:
     def note_output(self, path: str) -> None:
         """Note that a file was left out because this command's output goes there."""
         self._outputs.add(path)
+
+    def is_mount_point(self, path: str) -> bool:
+        """Whether something is mounted at a real path, without asking it: it may be on a server that is gone."""
+        return os.fsencode(self.host(path)) in self._mount_points
+
+    @cached_property
+    def _mount_points(self) -> frozenset[bytes]:
+        return frozenset(mount.point for mount in mounts())
 
     def has_many(self, directory: str, names_max: int) -> bool:
         """Whether a directory has more names than this: seen without a record of all of them."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -20,9 +20,9 @@ from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
 from gproc.bundle.image import Image
 from gproc.bundle.languages import language, python
-from gproc.bundle.linking import elf, glibc, library_dirs, search
-from gproc.bundle.linking.closure import Linker, Object, why_in_closure
+from gproc.bundle.linking import elf, glibc, library_dirs
 from gproc.bundle.meaning import Meant, Ran
+from gproc.bundle.objects import Objects
 from gproc.bundle.surroundings import Surroundings
 from gproc.bundle.texts import literals
 from gproc.bundle.texts.around import Around
@@ -96,11 +96,8 @@ class _Packing:
         self._surroundings = surroundings
         self._layout = layout
         self._words = meant.files
-        self._library_path = [surroundings.absolute(each) for each in library_path]
         self._code_dirs: set[str] = set()
-        self._objects: dict[str, Object] = {}
-        self._linkers: dict[tuple[str, elf.Abi], Linker] = {}
-        self._configured_dirs: dict[str, None] = {}
+        self._objects = Objects(image, surroundings, library_path, self._add_code)
         self._glibc_directories: set[str] = set()
         self._extras = frozenset(layout.paths())
         self._fixed: set[str] = set()
@@ -138,28 +135,22 @@ class _Packing:
             self._add_package(program, started, [path for path, _ in run] + [path for path, _, _ in self._run if path])
         self._add_seen(program, started, seen)
         around = frozenset(self._add_around()) - self._extras
-        try:
-            self._add_objects_among(sorted(self._extras | around), started.programs[0])
-        except BundleError:
-            self._add_objects_among(sorted(self._extras), started.programs[0])
-            # Nobody asked for these, so one that cannot be linked, such as another system's, goes along as it is.
-            for path in sorted(around):
-                with suppress(BundleError):
-                    self._add_objects_among([path], started.programs[0])
+        self._objects.add_among(sorted(self._extras), started.programs[0])
+        self._objects.add_among_guesses(sorted(around), started.programs[0])
         yielding = self._add_yielding((*meant.yielding, *self._lent))
-        loaders = {each.loader for each in self._linkers.values()}
-        searched = library_dirs.directories(self._image, self._layout.paths(), self._objects, loaders)
+        objects = self._objects.found
+        searched = library_dirs.directories(self._image, self._layout.paths(), objects, self._objects.loaders())
         entries, sources = self._layout.entries()
         manifest = Manifest(
             program=os.fsencode(self._image.parent(program) or program),
             loader=os.fsencode(started.programs[0][1].interpreter),
             library_dirs=tuple(map(os.fsencode, searched)),
             code_dirs=tuple(map(os.fsencode, code_dirs.outermost(self._code_dirs))),
-            glibc=tuple(map(os.fsencode, glibc.paths(self._image, self._objects, self._layout.paths(), self._extras))),
-            glibc_version=glibc.version(self._image, self._objects.values()),
+            glibc=tuple(map(os.fsencode, glibc.paths(self._image, objects, self._layout.paths(), self._extras))),
+            glibc_version=glibc.version(self._image, objects.values()),
             entries=entries,
-            configured_dirs=tuple(map(os.fsencode, self._configured_dirs)),
-            fixed=tuple(map(os.fsencode, code_dirs.outermost(self._fixed))),
+            configured_dirs=tuple(map(os.fsencode, self._objects.configured_dirs)),
+            fixed=tuple(map(os.fsencode, code_dirs.outermost(self._fixed | self._objects.preloaded))),
             yielding=tuple(map(os.fsencode, yielding)),
         )
         layout, taken = self._layout, tuple(map(os.fsencode, self._around.taken))
@@ -202,7 +193,7 @@ class _Packing:
         before = set(self._layout.paths())
         for path in packages.files_of(self._image, program, others):
             self._fixed.add(os.path.dirname(self._add_code(path, f"of the package of {program}")))
-        self._add_objects_among(sorted(set(self._layout.paths()) - before), started.programs[0])
+        self._objects.add_among(sorted(set(self._layout.paths()) - before), started.programs[0])
 
     def _add_seen(self, program: str, started: starting.Started, seen: Observed) -> None:
         """Add what observed runs touched: programs with all that they need, the rest at its own path."""
@@ -220,7 +211,7 @@ class _Packing:
             real = self._add_code(path, f"touched by {program} when it was traced")
             if not is_shared_object(real) and not within(real, self._surroundings.absolute("")):
                 self._fixed.add(real)
-        self._add_objects_among(sorted(set(self._layout.paths()) - before), started.programs[0])
+        self._objects.add_among(sorted(set(self._layout.paths()) - before), started.programs[0])
 
     def _add_around(self) -> list[str]:
         around = {each.path: each for each in self._around.files()}
@@ -243,10 +234,10 @@ class _Packing:
 
     def _add_program(self, path: str, parsed: elf.Elf, reason: str, runs: Ran) -> None:
         """Add a program, its closure, and what its language and its C library load by name."""
-        linker = self._linker(parsed)
+        linker = self._objects.linker(parsed)
         real = self._add_code(path, reason)
         program = linker.program(path, real, parsed)
-        closure = self._add_closure(linker, program, [])
+        closure = self._objects.add_closure(linker, program, [])
         home = language.home_of(self._image, self._surroundings, program, closure, runs, self._words)
         run, told = (home.programs, home.told) if home is not None else ((), ())
         self._surroundings.tell(told)
@@ -288,32 +279,9 @@ class _Packing:
                 for table in tables:
                     self._layout.add(table, "gconv: converts character sets")
         if modules:
-            closure = self._add_closure(linker, program, modules)
+            closure = self._objects.add_modules(linker, program, modules)
         self._lent |= dict.fromkeys(companions.lent_by(self._image, closure))
         self._add_run(run, runs.script or path)
-
-    def _add_closure(self, linker: Linker, program: Object, modules: Sequence[str]) -> list[Object]:
-        """Add the closure of a program and of modules that it loads itself."""
-        roots = []
-        for path in modules:
-            walk = self._image.walk(path)
-            parsed = self._parsed(walk.real) if walk is not None else None
-            if walk is not None and parsed is not None and parsed.abi == program.elf.abi:
-                roots.append(Object(path, path, walk.real, parsed, program))
-        return self._take(linker, program, linker.closure(program, roots), modules)
-
-    def _take(self, linker: Linker, program: Object, closure: list[Object], modules: Sequence[str]) -> list[Object]:
-        for each in closure:
-            if each.loaded_by is not None:
-                self._add_code(each.path, why_in_closure(each, linker.loader, modules))
-            if each.name in linker.preloaded:
-                self._fixed.add(each.path)
-            directory = (self._image.parent(each.path) or each.path).rpartition("/")[0]
-            own = each.path == linker.loader or f"/{search.HWCAPS}/" in each.path or each.loaded_by is None
-            if not own and linker.is_configured(each, program):
-                self._configured_dirs[directory] = None
-            self._objects.setdefault(each.path, each)
-        return closure
 
     def _add_home(self, home: Home, reason: str) -> list[str]:
         """Add an interpreter's library.  Returns the extension modules in it."""
@@ -336,52 +304,18 @@ class _Packing:
         return sorted(path for path in (*mine, *real, *beside) if is_shared_object(path))
 
     def _add_programs_among(self, paths: Sequence[str]) -> None:
-        """Add the closures of programs that lie in an interpreter's library."""
+        """Add the closures of programs that lie in an interpreter's library, or that a text names, and may never run.
+
+        So one for another system, as packages bring them along for several, stops nothing.
+        """
         for path in paths:
             status = self._image.lstat(path)
             if status is None or not status.st_mode & 0o111 or is_shared_object(path):
                 continue
-            parsed = self._parsed(path)
+            parsed = self._objects.parsed(path)
             if parsed is not None and parsed.interpreter:
-                self._take_program(path, parsed)
-
-    def _add_objects_among(self, paths: Iterable[str], program: tuple[str, elf.Elf]) -> None:
-        """Add the closures of the ELF files that `-f` added: plug-ins, and programs that this one starts.  Libraries
-        that only these need may be missing, because a tree may hold files that will never be used."""
-        path, parsed = program
-        plug_ins = []
-        for each in paths:
-            extra = self._parsed(each)
-            if extra is None or extra.abi != parsed.abi:
-                continue
-            if extra.interpreter:
-                self._take_program(each, extra)
-            else:
-                plug_ins.append(each)
-        walk = self._image.walk(path)
-        if plug_ins and parsed.interpreter and walk is not None:
-            linker = self._linker(parsed)
-            self._add_closure(linker, linker.program(path, walk.real, parsed), plug_ins)
-
-    def _take_program(self, path: str, parsed: elf.Elf) -> None:
-        linker = self._linker(parsed)
-        program = linker.program(path, path, parsed)
-        self._take(linker, program, linker.closure(program, [program]), [])
-
-    def _parsed(self, path: str) -> elf.Elf | None:
-        status = self._image.lstat(path)
-        if status is None or not stat.S_ISREG(status.st_mode):
-            return None
-        try:
-            return elf.read(self._image.host(path), self._image.memo)
-        except (elf.BadElf, FileNotFoundError):  # data that only looks like ELF, or a guess that is gone
-            return None
-
-    def _linker(self, parsed: elf.Elf) -> Linker:
-        key = parsed.interpreter, parsed.abi
-        if key not in self._linkers:
-            self._linkers[key] = Linker(self._image, self._surroundings, *key, self._library_path)
-        return self._linkers[key]
+                with suppress(BundleError):
+                    self._objects.add_program(path, parsed)
 
     def _add_code(self, path: str, reason: str) -> str:
         real = self._layout.add(path, reason)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gproc.bundle.entries import BundleEntries
+from gproc.disk.mounted import Mount
 from gproc.errors import BundleError
 from gproc.packager import Bundle, PackRequest, pack, read_chunk
 from tests.bundle.conftest import Compile, made, sent
@@ -137,6 +138,20 @@ def test_what_cannot_be_linked_around_a_program_stops_it_not(packs: Packs, compi
         packs(home / "project", "sh", "x.sh", extra=("other",))
 
 
+def test_a_program_of_another_system_that_a_text_names_stops_nothing(
+    packs: Packs, compiled: Compile, home: Path
+) -> None:
+    """A package that brings programs for several systems, or a script that copies one, did not run at all."""
+    compiled("home/u/project/other", "int main(void) { return 0; }", "-Wl,--dynamic-linker=/nix/store/none/ld.so")
+    near = (f"-L{home}/bad", "-lh", f"-Wl,-rpath,{home}/bad")
+    compiled("home/u/bad/libh.so", "int h(void) { return 0; }")
+    compiled("home/u/project/lib/bad.so", "int h(void); int i(void) { return h(); }", *near)
+    (home / "bad" / "libh.so").write_text("")
+    made(home / "project", {"x.sh": "cp other there", "x.py": "import lib.m\nopen('other')", "lib/m.py": ""})
+    for command in ("sh", "x.sh"), ("python3", "x.py"):
+        assert "project/other" in sent(packs(home / "project", *command, around=False), home)
+
+
 @pytest.mark.usefixtures("settled")
 def test_a_file_that_comes_later_goes_along_and_the_output_does_not(
     packs: Packs, home: Path, monkeypatch: pytest.MonkeyPatch
@@ -166,6 +181,55 @@ def test_what_one_command_prints_to_a_file_goes_along_with_the_next(
         patched.setattr("gproc.descriptors.OUTPUTS", (output.fileno(),))
         assert sent(packs(project, "sh", "x.sh", "make"), project) == {"x.sh"}
     assert sent(packs(project, "sh", "x.sh", "show"), project) == {"x.sh", "table"}
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_loop_finds_its_data_when_its_outputs_have_become_many(
+    packs: Packs, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`for i in ...; do gproc e . ./x.sh > out.$i; done` failed from the 300th output on: nothing went along then."""
+    project = home / "project"
+    made(project, {"x.sh": "", "data": "", **{f"out.{number}": "" for number in range(300)}})
+    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh"}
+    for name, found in ("out.300", {"x.sh", "data"}), ("other", {"x.sh"}), ("out.301", {"x.sh", "data", "other"}):
+        with open(project / name, "w") as output, monkeypatch.context() as patched:
+            patched.setattr("gproc.descriptors.OUTPUTS", (output.fileno(),))
+            assert sent(packs(project, "sh", "x.sh"), project) == found
+    made(project, {f"in.{number}": "" for number in range(300)})
+    with open(project / "out.302", "w") as output, monkeypatch.context() as patched:
+        patched.setattr("gproc.descriptors.OUTPUTS", (output.fileno(),))
+        assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh"}, "too many of another kind"
+
+
+def test_what_is_mounted_in_a_small_directory_is_not_looked_at(
+    packs: Packs, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead NFS server below a project kept `gproc e ./. ./x.sh` for ever."""
+    project = home / "project"
+    made(project, {"x.sh": "", "near": "", "server/far": "", "deep/server/far": ""})
+    dead = [project / "server", project / "deep" / "server"]
+    points = [Mount(os.fsencode(path), 99, b"nfs4", b"rw") for path in dead]
+    monkeypatch.setattr("gproc.bundle.image.mounts", lambda: iter(points))
+    stat = os.lstat
+
+    def lstat(path: str) -> os.stat_result:
+        assert not any(str(path).startswith(str(each)) for each in dead), "this would wait for ever"
+        return stat(path)
+
+    monkeypatch.setattr("gproc.bundle.image.os.lstat", lstat)
+    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "near"}
+
+
+def test_libraries_of_what_lies_around_are_small_together(packs: Packs, compiled: Compile, home: Path) -> None:
+    """A small program beside a script, which it did not run, brought 200 MB of libraries."""
+    near = (f"-L{home}/lib", "-lf", f"-Wl,-rpath,{home}/lib")
+    compiled("home/u/lib/libf.so", "int f(void) { return 0; }")
+    compiled("home/u/project/tool", "int f(void); int main(void) { return f(); }", *near)
+    made(home / "project", {"x.sh": ""})
+    os.truncate(home / "lib" / "libf.so", 51 << 20)
+    assert sent(packs(home / "project", "sh", "x.sh"), home) == {"project/x.sh", "project/tool"}
+    asked = packs(home / "project", "sh", "x.sh", extra=("tool",))
+    assert sent(asked, home) == {"project/x.sh", "project/tool", "lib/libf.so"}
 
 
 @pytest.mark.usefixtures("settled")

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from gproc import descriptors
+from gproc.bundle import series
 from gproc.bundle.command import prefixes
 from gproc.bundle.image import Image
 from gproc.bundle.surroundings import Surroundings
@@ -38,6 +39,9 @@ _MAKES_NAMES: Final = re.compile(r"[$`(]")
 _FILES_MAX: Final = 300
 _BYTES_MAX: Final = 20 << 20
 """Of one directory.  One with more is no program's own, and is asked for by -f."""
+
+_NAMES_MAX: Final = 20_000
+"""In a directory in which a loop writes its outputs."""
 
 _DIRECTORIES_MAX: Final = 50
 """That are looked at: scripts may run hundreds of programs."""
@@ -67,6 +71,7 @@ class Around:
         self._image = image
         self._counts = counts
         self._directories = directories
+        self._series = series.of_outputs() if counts else ()
         self._mentioned = Mentioned(image, surroundings)
         self._own: dict[str, os.stat_result] = {}
         """The caller's, by their real paths."""
@@ -103,7 +108,7 @@ class Around:
             known = directory in small or any(small[each] and within(directory, each) for each in small)
             if known or len(small) == _DIRECTORIES_MAX or not self._may_go(self._real(directory)):
                 continue
-            found = patterns.all_of(self._image, directory, _FILES_MAX, _BYTES_MAX, _MADE)
+            found = self._all_of(directory)
             small[directory] = found is not None
             if found is None:
                 continue
@@ -113,6 +118,14 @@ class Around:
             for path, size in found.files:
                 if self._takes(path, size, status, outputs):
                     yield Near(path, program, not is_code(path) and not is_here)
+
+    def _all_of(self, directory: str) -> patterns.AllOf | None:
+        """Earlier outputs of a loop, `prog $i > out.$i`, go along as long as there is room for them."""
+        found = patterns.all_of(self._image, directory, _FILES_MAX, _BYTES_MAX, _MADE)
+        if found is not None or not self._series:
+            return found
+        omitted = re.compile("|".join((_MADE.pattern, *self._series)))
+        return patterns.all_of(self._image, directory, _FILES_MAX, _BYTES_MAX, omitted, _NAMES_MAX)
 
     def _looked_at(self, roots: list[str]) -> Iterator[tuple[str, str, os.stat_result]]:
         """Directories, each with what it lies around, and whose readers count: the program's, else its own."""

@@ -87,12 +87,18 @@ class AllOf(NamedTuple):
 
 
 def all_of(
-    image: Image, directory: str, files_max: int, bytes_max: int, omitted: re.Pattern[str] = _NOTHING
+    image: Image,
+    directory: str,
+    files_max: int,
+    bytes_max: int,
+    omitted: re.Pattern[str] = _NOTHING,
+    names_max: int = 0,
 ) -> AllOf | None:
     """What lies in a directory and below it: all or, if that is too much, None.  No link that leads out of it is
-    followed.
+    followed, nor anything that is mounted below it: a server that is gone never answers.
 
     omitted: names that do not count, those of directories with a slash at their end.
+    names_max: in one directory, with those that do not count; 0: as many as files.
     """
     top = image.glance(directory)
     if top is None or not stat.S_ISDIR(top.status.st_mode):
@@ -101,16 +107,18 @@ def all_of(
     empty: list[str] = []
     sizes: dict[str, int] = {}
     left_bytes = bytes_max
-    left_names = 2 * files_max
+    left_names = 2 * max(files_max, names_max)
     todo = [(directory, top.real)]
     while todo:
         here, real = todo.pop()
-        if image.has_many(real, files_max):
+        if image.has_many(real, max(files_max, names_max)):
             return None
         counted = 0
         for name in names_of(image, here):
             left_names -= 1
-            each = image.glance(f"{here}/{name}") if not is_hidden(name) else None
+            if is_hidden(name) or image.is_mount_point(f"{real.rstrip('/')}/{name}"):
+                continue
+            each = image.glance(f"{here}/{name}")
             if each is None or not within(each.real, top.real):
                 continue
             is_directory = stat.S_ISDIR(each.status.st_mode)
