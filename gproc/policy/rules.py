@@ -35,8 +35,8 @@ class PolicyRefused(TrustError):
 class AllowText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One [[allow]] of the file.
 
-    users, groups: names or numbers; "*" is everybody.  nodes: a node specification; "" is all.  jobs: how many a user
-    may have at once, at the master.  processes, memory_mib: of one job on one node.
+    users, groups: names or numbers; users = ["*"] is everybody.  nodes: a node specification; "" is all.
+    jobs: how many a user may have at once, at the master.  processes, memory_mib: of one job on one node.
     """
 
     users: tuple[str | UserNumber, ...] = ()

@@ -22,7 +22,6 @@ from gproc.root.locale_archive import ARCHIVE
 from gproc.root.view import View
 from gproc.root.where import PROC
 from gproc.shown import reason_of, shown
-from gproc.store.partial import is_large
 from gproc.store.root import Root
 from gproc.trust.ticket import Ticket
 
@@ -59,7 +58,7 @@ class Planner:
 
         Raises: LaunchError if this node cannot give a view.
         """
-        if not is_large(root.manifest):
+        if not root.is_large:
             return
         view = await asyncio.get_running_loop().run_in_executor(None, self.view, root, ticket, 0)
         if not self._abilities.view:

@@ -13,8 +13,8 @@ from gproc.spread.scheduling import STRIPES
 INLINE_MANIFEST_BYTES: Final = 64 << 10
 """A manifest up to this size is decoded in the event loop, in some 5 ms; a larger one in a thread."""
 
-REMEMBERED_CHUNKS: Final = 500_000
-"""The limit for all remembered bundles: some 50 MB, which only bundles of half a terabyte together need."""
+REMEMBERED_CHUNKS: Final = 100_000
+"""The limit for all remembered bundles, but for the last one: some 10 MB.  A Python program has 3,000."""
 
 
 class Contents:

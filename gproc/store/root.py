@@ -5,45 +5,77 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
 
 from gproc.content.manifest import Directory, Manifest, digest_of
 from gproc.store.inventory import must_be_at
-from gproc.store.partial import InodeStamp, Owner, read_verified, stamp_of
+from gproc.store.partial import InodeStamp, Owner, is_large, read_verified, stamp_of
+from gproc.store.recent import ReadManifest, RecentManifests
+
+
+class Stamps(NamedTuple):
+    """The states of files, as digests: of all that stat(2) tells, and of that without the times of change."""
+
+    all: bytes
+    but_ctimes: bytes
+
+    @classmethod
+    def of(cls, stamps: Sequence[InodeStamp]) -> Stamps:
+        """In an order that stays the same."""
+        but_ctimes = [stamp[:-1] for stamp in stamps]
+        return cls(*(digest_of(msgspec.msgpack.encode(each)) for each in (stamps, but_ctimes)))
 
 
 class Root:
     """A complete bundle in the store.
 
-    `stamps` are the stats of its files and links at the time when all were checked; None before that.  A job that is
+    `stamps` tell the state of its files and links at the time when all were checked; None before that.  A job that is
     shown it must `hold` it.  The lock is shared, and other processes (slaves, `gproc store --prune`) see it as well.
     """
 
     def __init__(
         self,
         place: bytes,
-        manifest: Manifest,
-        encoded: bytes,
+        read: ReadManifest,
         owner: Owner,
+        recent: RecentManifests,
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
-        """on_idle: called when nothing in this process uses it any more."""
+        """read: its manifest, which is kept by `recent` as long as it is used.
+
+        on_idle: called when nothing in this process uses it any more.
+        """
         self.tree = place + b"/tree"
         self.place = place
-        self.manifest = manifest
-        self.encoded = encoded
-        self.bundle = digest_of(encoded)
+        self.bundle = digest_of(read.encoded)
         self.owner = owner
-        self.size_bytes = manifest.size_bytes()
-        self.paths = [self.tree + entry.path for entry in manifest.entries if not isinstance(entry, Directory)]
-        self.stamps: list[InodeStamp] | None = None
+        self.size_bytes = read.manifest.size_bytes()
+        self.is_large = is_large(read.manifest)
+        self.files = sum(not isinstance(entry, Directory) for entry in read.manifest.entries)
+        """Files and links."""
+        self.stamps: Stamps | None = None
         self.vouched_until = 0.0
         """Time by time.monotonic() until which the root counts as intact."""
         self.inode = 0
         """The inode of its manifest: another process may have thrown it away and put another in its place."""
         self.users = 0
         self._lock = -1
+        self._recent = recent
         self._on_idle = on_idle
+        recent.keep(self.bundle, read)
+
+    @property
+    def manifest(self) -> Manifest:
+        """Raises: OSError if it is gone, which cannot be as long as the root is held."""
+        return self._recent.of(self.bundle, self.place + b"/manifest").manifest
+
+    @property
+    def encoded(self) -> bytes:
+        """The manifest in the form that names the bundle.  Raises: OSError, as `manifest`."""
+        return self._recent.of(self.bundle, self.place + b"/manifest").encoded
 
     def hold(self) -> None:
         """Keep the root from being removed.  Raises: OSError if it is gone."""
@@ -83,7 +115,7 @@ class Root:
         intact = stamps is not None and self._stamps_now() == stamps
         yield
         linked = self._stamps_now()
-        if intact and stamps is not None and _without_ctime(stamps) == _without_ctime(linked):
+        if intact and stamps is not None and stamps.but_ctimes == linked.but_ctimes:
             self.stamps = linked
 
     def relinked(self) -> None:
@@ -94,7 +126,7 @@ class Root:
         """
         with contextlib.suppress(OSError):
             linked = self._stamps_now()
-            if self.stamps is not None and _without_ctime(self.stamps) == _without_ctime(linked):
+            if self.stamps is not None and self.stamps.but_ctimes == linked.but_ctimes:
                 self.stamps = linked
 
     def compare(self) -> bool | None:
@@ -109,7 +141,7 @@ class Root:
         now = self._stamps_now()
         if now == self.stamps:
             return True
-        return None if _without_ctime(now) == _without_ctime(self.stamps) else False
+        return None if now.but_ctimes == self.stamps.but_ctimes else False
 
     def hash(self) -> bool:
         """Hash all of it.  Returns whether it is what was received.  Raises: OSError."""
@@ -129,9 +161,6 @@ class Root:
         self.stamps = before
         return True
 
-    def _stamps_now(self) -> list[InodeStamp]:
-        return [stamp_of(path) for path in self.paths]
-
-
-def _without_ctime(stamps: list[InodeStamp]) -> list[tuple[int, ...]]:
-    return [stamp[:-1] for stamp in stamps]
+    def _stamps_now(self) -> Stamps:
+        entries = self.manifest.entries
+        return Stamps.of([stamp_of(self.tree + entry.path) for entry in entries if not isinstance(entry, Directory)])

@@ -21,8 +21,9 @@ from gproc.errors import BundleError, StoreError
 from gproc.store import inventory
 from gproc.store.inventory import Kept
 from gproc.store.partial import INLINE_BYTES, Owner, PartialBundle, disk_error, read_verified
+from gproc.store.recent import ReadManifest, RecentManifests
 from gproc.store.room import Use
-from gproc.store.root import Root
+from gproc.store.root import Root, Stamps
 from gproc.store.shelves import TRIES, Shelves
 
 LONG_PATHS: Final = 2000
@@ -31,8 +32,8 @@ LONG_PATHS: Final = 2000
 VOUCHED_S: Final = 1.0
 """Seconds for which a comparison by another thread stays valid, for the callers that waited for it."""
 
-AT_ONCE: Final = 1000
-"""Entries that are removed in the event loop, in some 5 ms; a larger tree takes a thread."""
+AT_ONCE: Final = 200
+"""Entries that are removed in the event loop, in some 5 ms; what a larger tree has more of takes a thread."""
 
 LONG_MANIFEST_BYTES: Final = 200_000
 """A manifest of more takes more than some 5 ms to read."""
@@ -55,6 +56,7 @@ class Store:
         self.payer_of: Callable[[bytes], int | None] = lambda _: None
         """The uid of a job with this bundle; what is received counts for that user, else for its owner."""
         self._shelves = Shelves(self.place, (cap_bytes, cap_inodes), quota)
+        self.recent = RecentManifests()
         self._roots: dict[tuple[bytes, Owner], Root] = {}
         self._chunks: dict[Digest, tuple[bytes, int, int]] = {}
         self._found: dict[bytes, Root] = {}
@@ -107,7 +109,7 @@ class Store:
             return self._is_here(bundle, owner)
         if time.monotonic() <= root.vouched_until:
             return False
-        if len(root.paths) > LONG_PATHS:
+        if root.files > LONG_PATHS:
             return True
         if root.size_bytes <= INLINE_BYTES:
             return False
@@ -144,12 +146,16 @@ class Store:
     def manifest(self, bundle: bytes) -> bytes | None:
         """The encoded manifest of a bundle that some owner has here."""
         root = self.any_root(bundle)
-        return None if root is None else root.encoded
+        with contextlib.suppress(OSError):  # another process has removed it
+            return None if root is None else root.encoded
+        return None
 
     def content(self, bundle: bytes) -> Manifest | None:
         """The same as a value."""
         root = self.any_root(bundle)
-        return None if root is None else root.manifest
+        with contextlib.suppress(OSError):
+            return None if root is None else root.manifest
+        return None
 
     def read(self, digest: Digest) -> bytes | None:
         """A chunk that some root holds, verified; None if none does."""
@@ -222,7 +228,8 @@ class Store:
         """
         stamps = partial.finish()
         place = self._place(digest_of(partial.encoded), partial.owner)
-        root = Root(place, partial.manifest, partial.encoded, partial.owner, self._on_idle)
+        read = ReadManifest(partial.manifest, partial.encoded)
+        root = Root(place, read, partial.owner, self.recent, self._on_idle)
         try:
             fcntl.flock(partial.lock, fcntl.LOCK_SH)
             root.inode = os.fstat(partial.lock).st_ino
@@ -233,7 +240,7 @@ class Store:
         if (old := self._roots.get((root.bundle, root.owner))) is not None:
             self._forget(old)
         root.hold_by(lock)
-        root.stamps = stamps
+        root.stamps = Stamps.of(stamps)
         self._enter(root)
         self._on_idle()
         return root
@@ -310,7 +317,8 @@ class Store:
             inode = os.fstat(file.fileno()).st_ino
             encoded = file.read()
         os.stat(place + b"/tree")
-        root = Root(place, manifests.decode(encoded), encoded, Owner(int(uid), int(gid)), self._on_idle)
+        read = ReadManifest(manifests.decode(encoded), encoded)
+        root = Root(place, read, Owner(int(uid), int(gid)), self.recent, self._on_idle)
         if root.bundle.hex().encode() != bundle:
             raise StoreError("its manifest is of another bundle")
         root.inode = inode

@@ -164,7 +164,7 @@ class _Pages:
         rows = OutputRows()
         try:
             async for event in self._watching.follow(job, nodes):
-                if (row := rows.row(event)) is not None:
+                for row in rows.rows(event):
                     yield _event("output", row)
         except GprocError as error:
             yield _event("trouble", {"trouble": str(error)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -111,19 +111,27 @@ class OutputRows:
     def __init__(self) -> None:
         self._texts: dict[tuple[int, str], codecs.IncrementalDecoder] = {}
 
-    def row(self, event: Event) -> JsonRow | None:
+    def rows(self, event: Event) -> Iterator[JsonRow]:
         match event:
             case Output(node, stream, data, rank):
                 if (rank, stream) not in self._texts:
                     self._texts[rank, stream] = codecs.getincrementaldecoder("utf-8")("replace")
-                return {"node": node, "stream": stream, "text": self._texts[rank, stream].decode(data)}
-            case Exited(node, outcome):
-                return {"node": node, "ended": describe(outcome) or "exit status 0"}
+                yield {"node": node, "stream": stream, "text": self._texts[rank, stream].decode(data)}
+            case Exited(node, outcome, rank):
+                yield from self._broken_off(node, rank)
+                yield {"node": node, "ended": describe(outcome) or "exit status 0"}
             case Skipped(node, stream, size):
-                return {"node": node, "stream": stream or "stdout", "skipped": size}
+                yield {"node": node, "stream": stream or "stdout", "skipped": size}
             case Started(nodes=names):
-                return {"started": list(names)}
+                yield {"started": list(names)}
             case Unreached(unreached, reason):
-                return {"node": unreached, "unreached": shown_text(reason)}
+                yield {"node": unreached, "unreached": shown_text(reason)}
             case _:
-                return None
+                return
+
+    def _broken_off(self, node: str, rank: int) -> Iterator[JsonRow]:
+        """A sign for a character of which the end never came, for each stream."""
+        for stream in ("stdout", "stderr"):
+            text = self._texts.pop((rank, stream), None)
+            if text is not None and (rest := text.decode(b"", final=True)):
+                yield {"node": node, "stream": stream, "text": rest}

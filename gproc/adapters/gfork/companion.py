@@ -84,6 +84,7 @@ class DataNodes:
         try:
             self.pid = Spawner().start(SpawnPlan(words, dict(os.environ), RunAs(), client=its))
         except OSError as error:
+            self._close_ours()
             self._failed(f"cannot be kept: {reason_of(error)}")
         finally:
             os.close(its)
@@ -91,14 +92,18 @@ class DataNodes:
     def ended(self, status: int) -> None:
         """Its process was waited for."""
         self.pid = 0
+        self._close_ours()
         if self._is_stopping:
             return
         if self._loop.time() - self._started_at_s >= STEADY_S:
             self._failures = 0
         self._failed(f"are no longer kept: the process ended, {ending_of(status)}")
 
-    def _failed(self, what: str) -> None:
+    def _close_ours(self) -> None:
         os.close(self._ours)
+        self._ours = -1
+
+    def _failed(self, what: str) -> None:
         self._failures += 1
         pause = pause_s(self._failures)
         self.journal.error(f"data nodes {what}; tried again in {pause:g} s")

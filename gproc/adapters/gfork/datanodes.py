@@ -43,7 +43,12 @@ async def _run(service: _Service, nodes: str) -> int:
     keeping = asyncio.ensure_future(_keep(service, nodes))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, keeping.cancel)
-    loop.add_reader(0, keeping.cancel)
+
+    def gone() -> None:
+        loop.remove_reader(0)  # its end can be read for ever
+        keeping.cancel()
+
+    loop.add_reader(0, gone)
     try:
         await keeping
     except asyncio.CancelledError:

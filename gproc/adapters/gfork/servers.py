@@ -8,7 +8,6 @@ import errno
 import signal
 import socket
 from collections import Counter
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -40,6 +39,7 @@ class ServicePlan(msgspec.Struct, frozen=True):
     identity: RunAs
     environment: dict[str, str]
 
+
 class Servers:
     """plan: may be exchanged while connections are served; they keep what they have."""
 
@@ -55,7 +55,6 @@ class Servers:
         self._by_address: Counter[str] = Counter()
         self._listeners: list[socket.socket] = []
         self._retry: asyncio.TimerHandle | None = None
-        self.on_empty: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._addresses)
@@ -71,6 +70,7 @@ class Servers:
     def stop_listening(self) -> None:
         if self._retry is not None:
             self._retry.cancel()
+            self._retry = None
         for listener in self._listeners:
             self._loop.remove_reader(listener.fileno())
             listener.close()
@@ -89,7 +89,7 @@ class Servers:
                     return
                 continue  # the client gave up: accept(2) says to treat such errors as nothing
             with client:
-                self._serve(client, shown_address(address[0]) if address else "")
+                self._serve(client, "" if listener.family == socket.AF_UNIX else shown_address(address[0]))
 
     def _wait_before_accept(self, listener: socket.socket, reason: str) -> None:
         """Without this a connection that cannot be accepted would keep the loop busy."""
@@ -179,8 +179,6 @@ class Servers:
             del self._by_address[address]
         self._board.child_ended(pid)
         self.journal.connection(f"{pid} ended, {ending_of(status)}")
-        if not self._addresses and self.on_empty is not None:
-            self.on_empty()
 
     def signal(self, number: signal.Signals) -> None:
         """Send it to every child and to the processes that it started."""

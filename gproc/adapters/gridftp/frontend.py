@@ -180,17 +180,16 @@ class Registrar:
             transport.abort()
 
     async def _answer(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        new = None
         try:
             self._check_name(writer)
             new = self._take(peer, await reader.readexactly(PACKET_BYTES))
+            if new is not None:  # before the answer, which may never arrive: the node's next packet is no new one
+                await self._servers.tell_of(new)
             writer.write(answer(MessageKind.ACK))
         except (BadPacket, TrustError) as error:
             self._complain(peer, f"is refused: {error}")
             writer.write(answer(MessageKind.NACK))
         await writer.drain()
-        if new is not None:
-            await self._servers.tell_of(new)
 
     def _complain(self, peer: str, reason: str) -> None:
         """The log has few lines about each peer."""

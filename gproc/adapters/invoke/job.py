@@ -49,6 +49,19 @@ class Workload(Protocol):
         """Kill all processes, and start no more."""
 
 
+async def run_workload(work: Workload, began: Began, output: OutputFiles) -> WorkEnd:
+    """Run it to its end, whatever happens: somebody waits for that.  `output` is closed then."""
+    try:
+        return await work.run(began, output)
+    except (gproc.GprocError, OSError, ValueError) as error:
+        return WorkEnd(getattr(error, "exit_status", EXIT_GPROC), (reason_of(error),))
+    except Exception as error:
+        log.exception("this is a bug in gproc")
+        return WorkEnd(EXIT_GPROC, (f"a bug in gproc: {error!r}",))
+    finally:
+        output.close()
+
+
 class InvokedJob:
     """A job that was accepted.
 
@@ -77,11 +90,7 @@ class InvokedJob:
 
     async def run(self) -> None:
         """Run it to its end."""
-        try:
-            end = await self._work.run(lambda clause: self._move("ACTIVE", clause), self._output)
-        except (gproc.GprocError, OSError, ValueError) as error:
-            end = WorkEnd(EXIT_GPROC, (reason_of(error),))
-        self._output.close()
+        end = await run_workload(self._work, lambda clause: self._move("ACTIVE", clause), self._output)
         reason = "; ".join((*end.reasons, *self._output.lost))
         status = end_status(failed=end.status != 0 or bool(self._output.lost), destroyed=self.destroyed)
         log.info("%s: %s%s", self.id, status, f": {reason}" if reason else "")

@@ -88,6 +88,7 @@ class MpiProgram:
         try:
             async with asyncio.timeout(asked.time_limit_s):
                 await self._take_output(process, output)
+                await process.wait()  # it may have closed both, and go on
         except TimeoutError:
             self.stop()
             return WorkEnd(EXIT_TIMED_OUT, (f"timed out after {asked.time_limit_s:g} s",))
@@ -98,8 +99,8 @@ class MpiProgram:
     def stop(self) -> None:
         """Kill mpirun and each gproc-rsh.  So the master ends their jobs."""
         self._stopping = True
-        # While one of them can write, it is in their process group, so the group's number is not another's.
-        if self._process is not None and not self._is_silent:
+        # As long as mpirun was not waited for, or one of them can write, the group's number is not another's.
+        if self._process is not None and (self._process.returncode is None or not self._is_silent):
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 

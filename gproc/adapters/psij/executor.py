@@ -24,7 +24,7 @@ from psij import (
 )
 
 import gproc
-from gproc.adapters.invoke.job import WorkEnd, Workload
+from gproc.adapters.invoke.job import WorkEnd, Workload, run_workload
 from gproc.adapters.invoke.mpi import MpiProgram, NoLauncher, check_launcher
 from gproc.adapters.invoke.placement import NoSuchNode, least_busy
 from gproc.adapters.invoke.processes import NodeProcesses
@@ -176,12 +176,9 @@ class GprocJobExecutor(JobExecutor):
 
     async def _run(self, submitted: SubmittedJob) -> None:
         began = partial(self._tell, submitted, JobState.ACTIVE)
-        try:
-            end = await submitted.work.run(lambda _: began(), submitted.output)
-        except (gproc.GprocError, OSError, ValueError) as error:
-            end = WorkEnd(getattr(error, "exit_status", EXIT_GPROC), (reason_of(error),))
+        end = await run_workload(submitted.work, lambda _: began(), submitted.output)
+        if end.status == EXIT_GPROC:  # the nodes may be others now
             self._tree.forget()
-        submitted.output.close()
         _remove(submitted.plan.node_file)
         self._busy.subtract(submitted.placed)
         state = JobState.FAILED if end.status else JobState.COMPLETED

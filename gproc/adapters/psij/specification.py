@@ -53,7 +53,12 @@ def plan_of(spec: JobSpec) -> JobPlan:
     count = resources.computed_process_count
     files = _list_of(spec.attributes.custom_attributes or {}, FILES)
     node_file = _node_file(count) if count > 1 else None
-    invocation = _invocation(spec, launcher, resources, files, node_file)
+    try:
+        invocation = _invocation(spec, launcher, resources, files, node_file)
+    except InvalidJobException:
+        if node_file is not None:
+            os.unlink(node_file)
+        raise
     if launcher == "single":
         return JobPlan(invocation, 1, 1, node_file)
     return JobPlan(invocation, resources.computed_node_count, resources.computed_processes_per_node, node_file)

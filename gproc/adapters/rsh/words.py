@@ -69,8 +69,9 @@ def words_of(given: Sequence[str]) -> SshWords:
     subsystem = "s" in options
     if subsystem and left != ["sftp"]:
         raise UsageError("-s: sftp is the only subsystem that gproc-rsh knows")
-    terminal = False if "T" in options else True if "t" in options else None
-    forced = bool(terminal) and len(options["t"]) > 1
+    asked = options.get("t")
+    terminal = None if asked is None else asked.endswith("t")
+    forced = asked is not None and asked.endswith("tt")
     command = " ".join(left)
     return SshWords(host, options.get("l", user), command, "n" in options, terminal, subsystem, forced=forced)
 
@@ -78,7 +79,7 @@ def words_of(given: Sequence[str]) -> SshWords:
 def _options(left: list[str], found: dict[str, str]) -> None:
     """Take the options away that stand first, and add them to `found`: by letter, with their values.
 
-    One that takes no value has as many letters there as it was given times.
+    One that takes no value has as many letters there as it was given times; -T is among those of -t.
     """
     while left and left[0].startswith("-") and left[0] != "-":
         letters = left.pop(0)[1:]
@@ -93,4 +94,5 @@ def _options(left: list[str], found: dict[str, str]) -> None:
                 break
             if letter not in WITHOUT_VALUE:
                 raise UsageError(f"-{letter}: ssh has no such option; {USAGE}")
-            found[letter] = found.get(letter, "") + letter
+            name = "t" if letter == "T" else letter  # of -t and -T the last one counts: ssh(1)
+            found[name] = found.get(name, "") + letter

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.adapters.invoke.client import Client, await_the_end_of_jobs, redirected
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 from tests.system.cluster import Cluster
 
 LAUNCHER = """
@@ -92,6 +92,18 @@ def test_a_program_of_mpi_ends_everywhere(tree: Cluster, tmp_path: Path, ending:
     client.close_pipes()
     client.process.wait(PATIENCE_S)
     await_the_end_of_jobs(tree)
+
+
+def test_a_launcher_that_has_closed_its_output_ends_too(tree: Cluster, client: Client, tmp_path: Path) -> None:
+    """Neither its time limit nor its client's JOB_DESTROY reached it: it ran on for ever."""
+    silent = f'case "$1" in --version) echo "HYDRA"; exit;; esac; exec >&- 2>&-; echo > {tmp_path}/silent; sleep 1000'
+    launcher = tree.write_program("mpirun", silent)
+    given = {"hostname": "any", "executable_path": "/bin/true", "count": 1, "backend": "MPI", "staging": "false"}
+    job = client.begun(("gproc_nodes", "./."), ("gproc_mpirun", launcher), **given)
+    assert client.notify() == f"STATUS_NOTIFY {job} ACTIVE"
+    until((tmp_path / "silent").exists, "the launcher has closed its output")
+    assert client.ask(f"JOB_DESTROY {job}") == "S"
+    assert client.notify() == f"STATUS_NOTIFY {job} DONE"
 
 
 def await_lines(path: Path, count: int) -> None:

@@ -34,10 +34,12 @@ def test_what_is_asked_for_is_known() -> None:
     assert words_of(["-n", "h", "a"]).no_stdin
     terminals = [words_of([*options, "h"]).terminal for options in ([], ["-t"], ["-T"], ["-tt"])]
     assert terminals == [None, True, False, True]
+    last = [words_of([*options, "h"]).terminal for options in (["-T", "-t"], ["-t", "-T"], ["-tT"], ["-Ttt"])]
+    assert last == [True, False, False, True], "of both the last one counts, as for ssh"
     assert words_of(["-x", "-oA=b", "-s", "--", "h", "sftp"]).subsystem
     assert words_of(["-V"]).version
-    forced = [["-tt", "h"], ["-t", "-t", "h"], ["-t", "h", "-t"], ["-t", "h"], ["-tt", "-T", "h"]]
-    assert [words_of(words).forced for words in forced] == [True, True, True, False, False]
+    forced = [["-tt", "h"], ["-t", "-t", "h"], ["-t", "h", "-t"], ["-t", "h"], ["-tt", "-T", "h"], ["-tT", "-t", "h"]]
+    assert [words_of(words).forced for words in forced] == [True, True, True, False, False, False]
 
 
 @pytest.mark.parametrize(
