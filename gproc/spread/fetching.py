@@ -26,6 +26,7 @@ from gproc.spread.transfer import Helpers, Source, Transfer
 from gproc.store.partial import Owner, PartialBundle
 from gproc.store.root import Root
 from gproc.store.store import Store
+from gproc.store.twins import lay_out
 from gproc.wire import frames
 from gproc.wire.frames import MAX_BLOB_BYTES, Piece
 
@@ -326,11 +327,10 @@ class BundleFetcher:
 
     async def _begin(self, transfer: Transfer, partial: PartialBundle) -> None:
         """Lay the bundle out.  Chunks that are here already can be sent to receivers from now on."""
-        loop = asyncio.get_running_loop()
         if self.store.is_removing:
-            await loop.run_in_executor(None, self.store.finish_removals)
+            await asyncio.to_thread(self.store.finish_removals)
         if partial.is_large:
-            await loop.run_in_executor(None, partial.lay_out, self.store.read)
+            await asyncio.to_thread(lay_out, self.store, partial)
         else:
             partial.lay_out(self.store.read)
         for digest, location in partial.present.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -32,6 +33,10 @@ InodeStamp = tuple[int, int, int, int, int, int]
 all of these, with what is in it, and with the number of its names."""
 
 
+NamesTwin = Callable[[File, bytes], bool]
+"""Makes a path a name of a file of the store that is just as this one is to be; False if there is none."""
+
+
 class Owner(NamedTuple):
     """The user and group that own the files of a root."""
 
@@ -59,14 +64,17 @@ class PartialBundle:
         self.is_large = is_large(manifest)
         self._owed: list[tuple[Digest, list[tuple[File, int]]]] = []
         """Chunks that are here, and the places to which they must still be written."""
+        self._named: set[bytes] = set()
+        """Files that are another bundle's too: they have their owner, mode and time."""
         self._stamps: list[InodeStamp] | None = None
 
-    def lay_out(self, find: Callable[[Digest], bytes | None]) -> None:
+    def lay_out(self, find: Callable[[Digest], bytes | None], named: NamesTwin = lambda _file, _place: False) -> None:
         """Make directories, links and files, and fill them with the chunks that this machine has.
 
         A whole chunk of zeros is here already: it is a hole.
 
-        find: gives a chunk that another root of this store holds.  A file that this machine has identically at the
+        find: gives a chunk that another root of this store holds.  named: gives a further name to a file of this
+        store that is just so (`gproc.store.twins`).  A file that this machine has identically at the
         same path is copied from there, if every user may read it: a user who learns which chunks are missing must not
         learn what is in a file of root's.  Raises: StoreError if the disk does not let us.
         """
@@ -79,6 +87,8 @@ class PartialBundle:
                             make_directory(place)
                         case Symlink():
                             make_symlink(place, entry.target)
+                        case File() if self._is_named(place, entry, named):
+                            pass
                         case File():
                             self._begin_file(place, entry, find, public)
         except OSError as error:
@@ -153,6 +163,8 @@ class PartialBundle:
         try:
             for entry in reversed(self.manifest.entries):
                 place = self.tree + entry.path
+                if place in self._named:
+                    continue
                 if isinstance(entry, Symlink):
                     if privileged:
                         os.lchown(place, *self.owner)
@@ -169,6 +181,18 @@ class PartialBundle:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             self.is_useless = True
         return disk_error(what, error, os.path.dirname(os.path.dirname(os.path.dirname(self.tree))))
+
+    def _is_named(self, place: bytes, file: File, named: NamesTwin) -> bool:
+        # What an earlier try has named is another bundle's too: nothing may be written to it.
+        with contextlib.suppress(FileNotFoundError):
+            if os.lstat(place).st_nlink > 1:
+                os.unlink(place)
+        if not named(file, place):
+            return False
+        self._named.add(place)
+        for digest, offset, length in file.chunks():
+            self.present[digest] = (place, offset, length)
+        return True
 
     def _begin_file(
         self, place: bytes, file: File, find: Callable[[Digest], bytes | None], public: PublicFiles

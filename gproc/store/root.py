@@ -106,17 +106,22 @@ class Root:
             self._on_idle()
 
     @contextlib.contextmanager
-    def linked(self) -> Iterator[None]:
+    def linked(self) -> Iterator[bool]:
         """A time in which its files are given further names.  That changes their ctime, and needs no new hashing.
 
-        Raises: OSError if it is gone.
+        Gives whether it is what was received, as far as its stamps tell.  Raises: OSError if it is gone.
         """
-        stamps, self.stamps = self.stamps, None
-        intact = stamps is not None and self._stamps_now() == stamps
-        yield
-        linked = self._stamps_now()
-        if intact and stamps is not None and stamps.but_ctimes == linked.but_ctimes:
-            self.stamps = linked
+        before = self._stamps_now()
+        intact = before == self.stamps
+        try:
+            yield intact
+            after = self._stamps_now()
+            intact = intact and after.but_ctimes == before.but_ctimes
+        except BaseException:
+            intact = False
+            raise
+        finally:
+            self.stamps = after if intact else None
 
     def relinked(self) -> None:
         """Its owner's copy may have given its files further names: the new ctime alone is no reason to throw it away.

@@ -217,6 +217,18 @@ class Store:
         partial.is_useless = True
         self.abandon(partial)
 
+    def location(self, digest: Digest) -> tuple[bytes, int, int] | None:
+        """The file in which `read` would look for a chunk, with offset and length."""
+        return self._chunks.get(digest)
+
+    def root_around(self, path: bytes, owner: Owner) -> Root | None:
+        """The root of this owner in which a file lies, if it is one that this process knows."""
+        name = path.removeprefix(self._place(b"", owner).rpartition(b"/")[0] + b"/").partition(b"/")[0]
+        bundle, _, of = name.partition(b"-")
+        if of != b"%d-%d" % owner:
+            return None
+        return self._roots.get((bytes.fromhex(bundle.decode()), owner))
+
     def offer(self, digest: Digest, location: tuple[bytes, int, int]) -> None:
         """Let `read` find a chunk of a bundle that is still being received."""
         self._chunks.setdefault(digest, location)
