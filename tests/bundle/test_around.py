@@ -201,6 +201,17 @@ def test_a_loop_finds_its_data_when_its_outputs_have_become_many(
         assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh"}, "too many of another kind"
 
 
+def test_settings_of_tools_go_along_and_what_may_hold_a_secret_stays(packs: Packs, home: Path) -> None:
+    """clang-format, flake8 and R did not do there what they do here: their settings are hidden files of the project."""
+    project = home / "project"
+    settings = (".clang-format", ".flake8", ".Rprofile", ".eslintrc.json", "deep/.gitignore", ".rubocop.yml")
+    made(project, {"x.sh": "", **dict.fromkeys(settings, "")})
+    made(project, dict.fromkeys((".env", ".npmrc", ".Renviron", ".git/config", ".ssh/id", ".flake8.swp", ".x"), ""))
+    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", *settings}
+    made(home, {".gdbinit": "", ".Rprofile": ""})
+    assert sent(packs(project, "sh", "x.sh"), home) == {f"project/{name}" for name in ("x.sh", *settings)}
+
+
 def test_what_is_mounted_in_a_small_directory_is_not_looked_at(
     packs: Packs, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

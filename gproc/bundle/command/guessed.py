@@ -12,6 +12,7 @@ import stat
 from collections.abc import Sequence
 from typing import Final
 
+from gproc.bundle.hidden import has_hidden, is_hidden
 from gproc.content.paths import within
 
 ENTRIES_MAX: Final = 5000
@@ -55,7 +56,7 @@ class Guesses:
                         count += 1
                         if count > entries_max:
                             return None
-                        if entry.name.startswith("."):
+                        if is_hidden(entry.name):
                             continue
                         if entry.is_dir(follow_symlinks=False):
                             todo.append(entry.path)
@@ -71,7 +72,7 @@ class Guesses:
     def _is_hidden(self, path: str) -> bool:
         parts = _parts(path)
         common = max((_common(parts, each) for each in self._own), default=0)
-        return any(part.startswith(".") for part in parts[common:])
+        return has_hidden(parts[common:])
 
 
 def _parts(path: str) -> list[str]:

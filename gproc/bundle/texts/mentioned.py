@@ -6,22 +6,19 @@ Words that are paths, and -f, are no guesses: what these name goes along, or the
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Final
 
 from gproc.bundle import set_id
+from gproc.bundle.hidden import has_hidden
 from gproc.bundle.image import Image
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.paths import within
 
 BYTES_MAX: Final = 100 << 20
 """What one program and all that it names may bring along; more is asked for by -f."""
-
-_HIDDEN: Final = re.compile(r"/\.(?!libs(/|$))")
-"""libtool keeps what it builds in `.libs`, which hides no secret."""
 
 _ABSENT_MAX: Final = 300
 """Names that are nothing yet: a later run notices if they have become files or directories."""
@@ -87,7 +84,7 @@ class Mentioned:
     def is_hidden(self, path: str) -> bool:
         walk = self.image.glance(path)
         names = (path, walk.real) if walk is not None else ()
-        return walk is None or any(_HIDDEN.search(self._below_top(os.path.normpath(each))) for each in names)
+        return walk is None or any(has_hidden(self._below_top(os.path.normpath(each)).split("/")) for each in names)
 
     def _below_top(self, path: str) -> str:
         """The part below the working directory, the home, or where the program lies; "" for a path elsewhere."""

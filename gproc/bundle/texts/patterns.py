@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from gproc.bundle.hidden import is_hidden
 from gproc.bundle.image import Image
 from gproc.content.paths import within
 
@@ -138,11 +139,6 @@ def all_of(
         if left_bytes < 0 or left_names < 0 or len(found) > files_max:
             return None
     return AllOf(found, empty)
-
-
-def is_hidden(name: str) -> bool:
-    """libtool keeps what it builds in `.libs`, which hides no secret."""
-    return name[0] == "." and name != ".libs"
 
 
 def is_of_home(image: Image, directory: str, home: str) -> bool:
