@@ -80,7 +80,7 @@ ONLY = {
     "asyncssh": {"start.ssh", "start.login", "start.user_config"},
     "ClusterShell": {"naming.expanding"},
     "rich": {"cli.progress", "top.app", "top.text"},
-    "textual": {"top.app"},
+    "textual": {"top.app", "top.node_tree"},
     "zstandard": {"spread.incoming", "bundle.containers.images"},
     "starlette": {"web.app", "web.serving"},
     "uvicorn": {"web.serving"},
