@@ -182,6 +182,8 @@ class GprocJobExecutor(JobExecutor):
             end = WorkEnd(getattr(error, "exit_status", EXIT_GPROC), (reason_of(error),))
             self._tree.forget()
         submitted.output.close()
+        if lost := submitted.output.lost:
+            end = WorkEnd(max(end.status, EXIT_GPROC), (*end.reasons, *lost))
         _remove(submitted.plan.node_file)
         self._busy.subtract(submitted.placed)
         state = JobState.FAILED if end.status else JobState.COMPLETED

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from psij import InvalidJobException, JobSpec, ResourceSpecV1
 
-from gproc.adapters.invoke.attributes import Backend, Invocation, Redirect
+from gproc.adapters.invoke.attributes import COUNT_MAX, Backend, Invocation, Redirect
 
 LAUNCHERS: Final[Mapping[str, Backend]] = {"single": "NORMAL", "multiple": "NORMAL", "mpirun": "MPI"}
 """What psij's own launchers mean here: one process, `process_count` processes, one program of MPI."""
@@ -51,6 +51,8 @@ def plan_of(spec: JobSpec) -> JobPlan:
     if not isinstance(resources, ResourceSpecV1):
         raise InvalidJobException(f"gproc reads resources of version 1, not {resources.version}")
     count = resources.computed_process_count
+    if not 1 <= count <= COUNT_MAX:
+        raise InvalidJobException(f"the job wants {count} processes: 1 to {COUNT_MAX} are possible")
     files = _list_of(spec.attributes.custom_attributes or {}, FILES)
     node_file = _node_file(count) if count > 1 else None
     invocation = _invocation(spec, launcher, resources, files, node_file)
