@@ -27,6 +27,8 @@ FILES: Final = "gproc.files"
 MPIRUN: Final = "gproc.mpirun"
 """Custom attributes: a node specification; a list of files that go along; the mpirun of the program's MPI."""
 
+CUSTOM: Final = (NODES, FILES, MPIRUN)
+
 
 class JobPlan(msgspec.Struct, frozen=True):
     """What runs, and on how many nodes.
@@ -53,6 +55,9 @@ def plan_of(spec: JobSpec) -> JobPlan:
     count = resources.computed_process_count
     if not 1 <= count <= COUNT_MAX:
         raise InvalidJobException(f"the job wants {count} processes: 1 to {COUNT_MAX} are possible")
+    for name in spec.attributes.custom_attributes or {}:
+        if name.startswith("gproc.") and name not in CUSTOM:  # a mistyped one could run the job on other nodes
+            raise InvalidJobException(f"there is no custom attribute {name}: {', '.join(CUSTOM)}")
     files = _list_of(spec.attributes.custom_attributes or {}, FILES)
     node_file = _node_file(count) if count > 1 else None
     invocation = _invocation(spec, launcher, resources, files, node_file)

@@ -206,6 +206,7 @@ def refused(kind, text, executor=executor, **rest):
 
 refused(InvalidJobException, "no executable", executable=None)
 refused(InvalidJobException, "no launcher 'srun'", launcher="srun")
+refused(InvalidJobException, "attribute gproc.node:", attributes=JobAttributes(custom_attributes={"gproc.node": "1"}))
 for count in (-5, 10_001, 10**7):
     refused(InvalidJobException, f"wants {count} processes", resources=ResourceSpecV1(process_count=count))
 refused(InvalidJobException, "node specification", attributes=JobAttributes(custom_attributes={"gproc.nodes": "1-"}))
