@@ -73,6 +73,10 @@ class LocaleError(GprocError):
     """No such locale, or one that does not fit this machine."""
 
 
+class NoSuchLocale(LocaleError, UsageError):
+    """A name that no locale has."""
+
+
 class PlacementError(LocaleError, UsageError):
     """A switch that says where a node stands is wrong."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -130,7 +131,7 @@ def run(options: ExecOptions, manner: Manner | None = None) -> int:
     if foreground.reader_is_gone:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE  # and silence, as of `yes | head`
     if foreground.departed:
-        return left(foreground, detached=options.detach)
+        return left(foreground, detached=options.detach, told=unread_input(options))
     status, lines = summarise(job.places, job.outcomes, job.missing, naming=job.naming)
     if brought is not None:
         failed, told = brought.conclude(job.outcomes)
@@ -254,12 +255,12 @@ def keep_of(options: ExecOptions, naming: Naming) -> Keep | None:
     return None if keep == Keep() else keep
 
 
-def left(foreground: Foreground, *, detached: bool) -> int:
-    """The job goes on without us."""
+def left(foreground: Foreground, *, detached: bool, told: Sequence[str] = ()) -> int:
+    """The job goes on without us.  told: what else a person is told."""
     job = foreground.job
     if detached and foreground.problem is None:
         print(job.number)
-    lines = [f"{job.missing}: not connected"] if job.missing else []
+    lines = [*told, f"{job.missing}: not connected"] if job.missing else [*told]
     if not detached and foreground.goes_on:
         lines.append(f"left job {job.number}, which goes on: gproc attach {job.number}")
     return foreground.conclude(EXIT_GPROC if job.missing else 0, lines)
@@ -355,6 +356,35 @@ def environment(options: ProgramOptions) -> dict[bytes, bytes]:
         elif name in os.environb:
             env[name] = os.environb[name]
     return env
+
+
+def unread_input(options: ExecOptions) -> list[str]:
+    """What a person is told of a standard input that --detach leaves unread, if something is in it.
+
+    It is no error: in `while read node; do gproc e -d $node ...; done < list` the rest belongs to the loop.
+    """
+    if not options.detach or options.no_stdin or not has_input():
+        return []
+    return [
+        "the standard input is not read, because the job goes on without this command: the program's is empty; "
+        "--on-disconnect=detach reads it, -f sends a file, and with -n this is not said"
+    ]
+
+
+def has_input() -> bool:
+    """Whether something can be read from standard input now: a file that is not at its end, or bytes in a pipe."""
+    try:
+        status = os.fstat(0)
+        if stat.S_ISREG(status.st_mode):
+            return os.lseek(0, 0, os.SEEK_CUR) < status.st_size
+        if not stat.S_ISFIFO(status.st_mode) and not stat.S_ISSOCK(status.st_mode):
+            return False
+        from fcntl import ioctl
+        from termios import FIONREAD
+
+        return any(ioctl(0, FIONREAD, bytes(4)))
+    except OSError:
+        return False
 
 
 def readable_stdin() -> int | None:

@@ -7,23 +7,27 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 import msgspec
 
+from gproc.cli.cert import check_words
 from gproc.cli.key_rotation import rotate
 from gproc.cli.options import KeyOptions
 from gproc.cli.stderr import complain
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
+from gproc.disk.special import is_written_in_place
 from gproc.errors import TrustError, UsageError
 from gproc.shown import quoted_text, shown_text
-from gproc.trust.authority import Authority, has_authority, open_authority
+from gproc.trust.authority import Authority, handing_over, has_authority, open_authority
 from gproc.trust.backup import BACKUP_BYTES_MAX, PASSPHRASE_MIN, restore, sealed
 from gproc.trust.carried import credentials_for, one_file
+from gproc.trust.certfile import stamp_in
 from gproc.trust.home import SECRET_MODE, check_private, gproc_home, read_file, write_file
 from gproc.trust.ledger import IssuedLine, damage, read_ledger
-from gproc.trust.names import CertRole, check_host_name
+from gproc.trust.names import CertRole
 from gproc.trust.revocations import is_revoked, read_revocations, revoke
 from gproc.trust.stamp import date_text
 
@@ -63,8 +67,7 @@ def _issue(options: KeyOptions, hosts: list[str]) -> None:
         raise UsageError("a host is missing: `gproc key issue HOST...`")
     if len(hosts) > 1 and (options.out is not None or options.addresses):
         raise UsageError("--out and --address belong to one host: run `gproc key issue` for each of them")
-    for host in hosts:
-        check_host_name(host)
+    check_words(hosts, options.addresses)
     trace = Trace(options.debug)
     home = gproc_home(os.environ)
     is_new = not has_authority(home)
@@ -73,13 +76,16 @@ def _issue(options: KeyOptions, hosts: list[str]) -> None:
         complain([f"made the keys of a new cluster in {home}"])
     trace.step(f"cluster {authority.cluster}, keys in {authority.home}")
     for host in hosts:
-        content = one_file(credentials_for(authority, host, options.addresses, "file"))
+        credentials = credentials_for(authority, host, options.addresses, "file")
+        content = one_file(credentials)
         if options.out == STANDARD_OUTPUT:
             sys.stdout.write(content.decode())
             continue
         path = options.out or f"{host}.keys"
         trace.step(f"writes a key and a certificate for {', '.join((host, *options.addresses))} to {path}")
-        write_file(path, content, SECRET_MODE)
+        stamp = None if is_written_in_place(path) else stamp_in(credentials.certificate)  # a pipe's reader has a part
+        with handing_over(authority, stamp) if stamp else nullcontext():
+            write_file(path, content, SECRET_MODE)
         print(path)
 
 
@@ -119,6 +125,7 @@ def _revoke(options: KeyOptions, words: list[str]) -> int:
     """The status is 1 if a name never had a certificate: usually it is mistyped."""
     if not words:
         raise UsageError("what is to be revoked is missing: `gproc key revoke NAME|SERIAL...`")
+    check_words(words)
     authority = _authority()
     Trace(options.debug).step(f"adds to the list of revoked certificates in {authority.home}")
     unknown = []

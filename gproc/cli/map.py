@@ -23,7 +23,7 @@ from gproc.client.requests import program_request
 from gproc.errors import EXIT_SIGNAL_BASE, GprocError, UsageError
 from gproc.packager import Bundle
 from gproc.request.spec import Request
-from gproc.request.template import Template, completed, has_strings, in_quotes
+from gproc.request.template import Template, completed, has_strings, misplaced_in
 from gproc.tasks.feed import TaskFeed
 from gproc.tasks.tallies import Tally
 from gproc.wire.job_messages import SHOWN_HOSTS_MAX, Keep
@@ -44,10 +44,10 @@ def run(options: MapOptions) -> int:
         return 0
     trace = Trace(options.debug)
     command = completed([os.fsencode(word) for word in words], shell=options.shell)
-    if options.shell and (quoted := in_quotes(command[0])):
+    if options.shell and (found := misplaced_in(command[0])):
         raise UsageError(
-            f"{os.fsdecode(quoted)} stands in quotes or in a here-document: with --shell its value is quoted already, "
-            "and the shell would run what is in it: leave these quotes out"
+            f"{os.fsdecode(found.part)} stands {found.where}: with --shell its value is quoted already, and there the "
+            "shell would run what is in it: let it stand alone"
         )
     argv = (b"/bin/sh", b"-c", *command) if options.shell else command
     if has_strings(argv[0]) and not options.local_bin:

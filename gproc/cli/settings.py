@@ -100,9 +100,17 @@ def _value(switch: Switch, value: object, where: str) -> object:
         return switch.kind.read(_text(value, switch))
     except ValueError:
         wanted = f"{switch.kind.wanted}, or a list of such texts" if switch.kind.repeats else switch.kind.wanted
-        import json  # whose texts are TOML too
+        raise UsageError(f"{where}: {_written(value)} is not {wanted}{_quoted(value)}") from None
 
-        raise UsageError(f"{where}: {json.dumps(value, default=str)} is not {wanted}{_quoted(value)}") from None
+
+def _written(value: object) -> str:
+    """The value as TOML."""
+    import json  # whose texts are TOML too
+
+    try:
+        return json.dumps(value, default=str)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "this number"
 
 
 def _quoted(value: object) -> str:
@@ -113,8 +121,8 @@ def _quoted(value: object) -> str:
 
 
 def _text(value: object, switch: Switch) -> str:
-    """As on the command line.  A number is no text, but for switches that want one."""
-    if isinstance(value, str):
+    """As on the command line, whose words have no zero byte.  A number is no text, but for switches that want one."""
+    if isinstance(value, str) and "\0" not in value:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not switch.kind.is_number:
         raise ValueError(value)

@@ -58,6 +58,8 @@ def run(options: StoreOptions) -> int:
     trace = Trace(options.debug)
     base = options.store or default_base(os.environ)
     shelves = [shelf_at(place) for place in stores_below(base)]
+    if options.store and not shelves:
+        raise StoreError(f"there is no store at or below {base}: a slave or master with --store={base} makes one")
     trace.step(f"found {len(shelves)} stores below {base}")
     for shelf in shelves:
         trace.step(f"{shelf.place} has {len(shelf.kept) + len(shelf.arriving)} bundles")

@@ -32,7 +32,7 @@ from typing import Final, Protocol, runtime_checkable
 import msgspec
 
 from gproc.boxes import MAX_DIGITS
-from gproc.errors import LocaleError, PlacementError
+from gproc.errors import LocaleError, NoSuchLocale, PlacementError
 from gproc.shown import quoted_text
 
 DEFAULT_PORT: Final = 6666
@@ -161,7 +161,7 @@ class Locale(Protocol):
 def load(name: str) -> Locale:
     """The locale called name: a shipped one, a TOML file (its name ends in .toml or has a "/"), or a third party's.
 
-    Raises: LocaleError, which names the known locales, or what is wrong with this one.
+    Raises: NoSuchLocale, which names the known locales; LocaleError, which says what is wrong with this one.
     """
     if name.endswith(".toml") or "/" in name:
         from gproc.locales.file import FileLocale
@@ -240,7 +240,7 @@ def _third_party(name: str) -> object:
     found = entry_points(group=ENTRY_POINTS)
     if name not in found.names:
         known = ", ".join(sorted(found.names | set(SHIPPED)))
-        raise LocaleError(
+        raise NoSuchLocale(
             f"there is no locale {quoted_text(name)}; known: {known}, or a TOML file such as ./cluster.toml"
         )
     entry = found[name]

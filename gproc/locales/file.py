@@ -207,7 +207,7 @@ class FileLocale:
             raise LocaleError(f"locale file {path}: {fault_in(str(error), tables)}") from error
         except UnicodeDecodeError as error:
             raise LocaleError(f"locale file {path}: this is not TOML: it is not UTF-8") from error
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # a number of 4,301 digits is no TOMLDecodeError
             raise LocaleError(f"locale file {path}: this is not TOML: {error}") from error
 
     @property

@@ -15,6 +15,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from gproc.request.shell_line import Misplaced, misplaced
+
 VALUE_BYTES_MAX: Final = (128 << 10) - 1
 """MAX_ARG_STRLEN of Linux without the final NUL: execve(2) takes no longer word."""
 
@@ -125,49 +127,14 @@ def completed(words: Sequence[bytes], *, shell: bool = False) -> tuple[bytes, ..
     return (joined[0] + b" " + WHOLE,) if shell else (*joined, WHOLE)
 
 
-def in_quotes(line: bytes) -> bytes:
-    """The first replacement string for the value that stands in quotes or in a here-document of a shell's line, or b"".
+def misplaced_in(line: bytes) -> Misplaced | None:
+    """The first replacement string for the value that stands where a shell would run what is in the value."""
 
-    A value in such a line is quoted already.  Within quotes of the line both would meet, and the shell would run it.
-    In "$(...)" and "`...`" a line begins that has quotes of its own: POSIX.1-2017, Shell Command Language, 2.2.3.
-    """
-    opened: list[bytes] = []
-    here = heard = False
-    position = 0
-    while position < len(line):
-        rest = line[position:]
-        inside = opened[-1] if opened else b""
-        if match := _STRINGS.match(rest):
-            if _value_in(match.group()) is not None and (inside in (b"'", b'"') or heard):
-                return match.group()
-            position += match.end()
-            continue
-        if inside == b"'":
-            if rest[:1] == b"'":
-                opened.pop()
-        elif rest[:1] == b"\\":
-            position += 1
-        elif rest[:1] in (b'"', b"`"):
-            _toggle(opened, rest[:1])
-        elif rest[:2] == b"$(":
-            opened.append(b"(")
-            position += 1
-        elif inside != b'"':
-            if rest[:1] in (b"'", b"("):
-                opened.append(rest[:1])
-            elif rest[:1] == b")" and inside == b"(":
-                opened.pop()
-            here = here or rest[:2] == b"<<"
-            heard = heard or (here and rest[:1] == b"\n")
-        position += 1
-    return b""
+    def part_at(line: bytes, at: int) -> tuple[bytes, bool]:
+        match = _STRINGS.match(line, at)
+        return (b"", False) if match is None else (match.group(), _value_in(match.group()) is not None)
 
-
-def _toggle(opened: list[bytes], mark: bytes) -> None:
-    if opened and opened[-1] == mark:
-        opened.pop()
-    else:
-        opened.append(mark)
+    return misplaced(line, part_at)
 
 
 def has_strings(word: bytes) -> bool:

@@ -14,22 +14,23 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import DataTable, Footer, Label, RichLog, Static, TabbedContent, TabPane, Tree
-from textual.widgets.tree import TreeNode
 
-from gproc.client.events import Exited, Output, Skipped
 from gproc.client.known import JobInfo
 from gproc.client.tree import NodeStatus
 from gproc.client.watching import FRESH_S, Look, Watching
 from gproc.errors import EXIT_SIGNAL_BASE, GprocError, SpecError
 from gproc.nodespec import NodeSpec, Path
-from gproc.request.wording import describe
-from gproc.shown import shown_text
-from gproc.top.text import JOB_COLUMNS, job_cells, job_facts, node_facts, node_line, summary
+from gproc.top.node_tree import NodeTree
+from gproc.top.tail import LOG_LINES, Tail
+from gproc.top.text import JOB_COLUMNS, job_cells, job_facts, node_facts, summary
 
 JOBS_SHOWN: Final = 500
-LOG_LINES: Final = 5000
-OPEN_AT_ONCE: Final = 100
-"""With more nodes than these, racks begin closed."""
+LINES_AT_ONCE: Final = 50
+"""Lines that are drawn between two looks for keys: 5 to 10 ms."""
+
+BUSY_S: Final = 0.01
+IDLE_S: Final = 0.1
+"""Seconds between two times of drawing a log."""
 
 
 class TopApp(App[None]):
@@ -45,7 +46,7 @@ class TopApp(App[None]):
     #facts { height: auto; max-height: 50%; padding: 0 1; }
     RichLog { height: 1fr; border-top: solid $panel; }
     Confirmation { align: center middle; }
-    Confirmation > Label { padding: 1 3; border: thick $error; background: $surface; }
+    Confirmation > Label { max-width: 100%; padding: 0 1; border: thick $error; background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit"),
@@ -61,15 +62,12 @@ class TopApp(App[None]):
         self.watching = watching
         self.look = Look(None, trouble="asking the master ...")
         self.name_of_user = name_of_user
-        self._places: dict[str, TreeNode[str]] = {}
 
     def compose(self) -> ComposeResult:
         yield Static(id="summary")
         with TabbedContent(initial="nodes"):
             with TabPane("Nodes", id="nodes"):
-                tree: Tree[str] = Tree("master", id="tree")
-                tree.show_root = False
-                yield tree
+                yield NodeTree()
             with TabPane("Jobs", id="jobs"):
                 yield DataTable(id="table", cursor_type="row", zebra_stripes=True)
         yield Footer()
@@ -91,7 +89,7 @@ class TopApp(App[None]):
         if not self.is_running:
             return
         self.screen_stack[0].query_one("#summary", Static).update(summary(self.look))
-        self._show_nodes()
+        self.screen_stack[0].query_one(NodeTree).show(self.look.tree.nodes if self.look.tree else ())
         self._show_jobs()
         if isinstance(self.screen, _Facts):
             self.screen.refresh_facts()
@@ -109,26 +107,6 @@ class TopApp(App[None]):
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         self.push_screen(JobScreen(int(str(event.row_key.value))))
-
-    def _show_nodes(self) -> None:
-        tree = self.screen_stack[0].query_one("#tree", Tree)
-        nodes = self.look.tree.nodes if self.look.tree else ()
-        here = {node.node: node for node in nodes}
-        for name in [name for name in self._places if name not in here]:
-            place = self._places.pop(name)
-            if place.parent is not None and (place.parent.data in here or place.parent.is_root):
-                place.remove()
-        opened = len(nodes) <= OPEN_AT_ONCE
-        masters = {name.rpartition("/")[0] for name in here}
-        for name, node in here.items():
-            if name in self._places:
-                self._places[name].set_label(node_line(node))
-                continue
-            above = self._places.get(name.rpartition("/")[0], tree.root)
-            above.allow_expand = True
-            self._places[name] = above.add(
-                node_line(node), data=name, expand=opened and name in masters, allow_expand=name in masters
-            )
 
     def _show_jobs(self) -> None:
         table = self.screen_stack[0].query_one("#table", DataTable)
@@ -206,6 +184,7 @@ class JobScreen(_Facts):
     def __init__(self, job: int) -> None:
         super().__init__()
         self._job = job
+        self._tail = Tail()
 
     def compose(self) -> ComposeResult:
         yield Static(id="facts")
@@ -216,6 +195,7 @@ class JobScreen(_Facts):
         super().on_mount()
         self.query_one("#log").focus()
         self.run_worker(self.follow())
+        self.run_worker(self.draw())
 
     def facts(self) -> Text:
         if self.app.look.tree is None:
@@ -224,28 +204,19 @@ class JobScreen(_Facts):
         return Text("no longer on record") if job is None else job_facts(job, self.app.name_of_user(job.uid))
 
     async def follow(self) -> None:
-        log = self.query_one("#log", RichLog)
-        unfinished: dict[tuple[int, str], bytes] = {}
         try:
             async for event in self.app.watching.follow(str(self._job)):
-                match event:
-                    case Output(node, stream, data, rank):
-                        *lines, rest = (unfinished.pop((rank, stream), b"") + data).split(b"\n")
-                        for line in lines:
-                            log.write(_line(node, line, stream))
-                        unfinished[rank, stream] = rest
-                    case Exited(node, outcome, rank):
-                        for stream in ("stdout", "stderr"):
-                            if rest := unfinished.pop((rank, stream), b""):
-                                log.write(_line(node, rest, stream))
-                        if outcome.status:
-                            log.write(Text(f"{node}: {describe(outcome)}", "red"))
-                    case Skipped(node, _, size):
-                        log.write(Text(f"{node}: {size} bytes were not kept", "yellow"))
-                    case _:
-                        pass
+                self._tail.take_in(event)
+                await asyncio.sleep(0)  # events of a program that writes without a pause come without one
         except GprocError as error:
-            log.write(Text(str(error), "red"))
+            self._tail.say(str(error), "red")
+
+    async def draw(self) -> None:
+        log = self.query_one("#log", RichLog)
+        while True:
+            for line in self._tail.take_out(LINES_AT_ONCE):
+                log.write(Text(line.before, "dim").append(line.text, line.style))
+            await asyncio.sleep(BUSY_S if self._tail else IDLE_S)
 
     def action_end(self, what: str, signum: int) -> None:
         def answered(agreed: bool | None) -> None:
@@ -258,7 +229,7 @@ class JobScreen(_Facts):
         try:
             await self.app.watching.kill(str(self._job), signum)
         except GprocError as error:
-            self.notify(str(error), severity="error")
+            self.notify(str(error), severity="error", markup=False)
         else:
             self.notify(f"{signal.Signals(signum).name} was sent")
 
@@ -275,10 +246,3 @@ class Confirmation(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         yield Label(self._text)
-
-
-def _line(node: str, line: bytes, stream: str) -> Text:
-    text = Text(f"{node}: ", "dim")
-    return text.append(shown_text(line.decode("utf-8", "replace"), keep="\t"), "red" if stream == "stderr" else "")
-
-

@@ -61,9 +61,9 @@ def node_facts(node: NodeStatus, jobs: Sequence[JobInfo]) -> Text:
 
 def job_facts(job: JobInfo, user: str) -> Text:
     pairs = [
-        ("Command", command_of(job)), ("Name", shown_text(job.name)), ("User", user), ("Nodes", job.nodes),
-        ("State", state_of(job)[1]), ("Began", since(job.started_s)),
-        ("Ended", since(job.ended_s) if job.ended_s else ""),
+        ("State", state_of(job)[1]), ("User", user), ("Began", since(job.started_s)),
+        ("Ended", since(job.ended_s) if job.ended_s else ""), ("Name", shown_text(job.name)), ("Nodes", job.nodes),
+        ("Command", command_of(job)),  # the longest is last: a small terminal shows the beginning of all this
     ]  # fmt: skip
     return facts(pairs)
 

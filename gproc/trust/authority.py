@@ -10,9 +10,10 @@ clock.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -45,7 +46,7 @@ from gproc.trust.home import (
     write_file,
 )
 from gproc.trust.keyfile import KEY_BYTES, PUBLIC_HEADER, SEED_HEADER, decode_key, encode_key, key_pem
-from gproc.trust.ledger import ISSUING, LEDGER, Kind, check_clock, issued, note
+from gproc.trust.ledger import ISSUING, LEDGER, Kind, check_clock, issued, note, strike_off
 from gproc.trust.names import CLUSTER_ID_BYTES, CertName, CertRole, ClusterId, check_host_name, parse_cluster_id
 from gproc.trust.revocations import read_revocations
 from gproc.trust.stamp import LIFETIME_S, CertStamp, date_text
@@ -165,6 +166,22 @@ def issue_for(
     return certificate_file(identity, stamp, certificate, generation), stamp
 
 
+@contextlib.contextmanager
+def handing_over(authority: Authority, stamp: CertStamp) -> Iterator[None]:
+    """The block gives a new certificate to those for whom it is, as a file that is written whole or not at all.
+
+    If it cannot, nobody has the certificate, so it is taken off the list: `gproc key list` would show it as good, and
+    `gproc start` would trust a host again that was revoked before.
+    """
+    try:
+        yield
+    except TrustError:
+        # If the list cannot be written either, the line stays, which is no danger; why the file could not be is told.
+        with contextlib.suppress(TrustError), locked(authority.home, ISSUING):
+            strike_off(authority.home, stamp.serial)
+        raise
+
+
 def _check_trusted(home: str, name: str) -> None:
     """Raises: TrustError if a host was revoked, and nobody has given it another certificate since.
 
@@ -184,14 +201,15 @@ def provision(authority: Authority, name: str, addresses: Sequence[str], directo
     The certificate is written last: if it exists, so does the rest.
     """
     issued = issue(authority, "node", name, addresses, "cert")
-    try:
-        os.makedirs(directory, HOME_MODE, exist_ok=True)
-    except OSError as error:
-        raise TrustError(f"cannot make {directory}: {error.strerror}") from error
-    for public in (CA_CERTIFICATE, TICKET_PUBLIC):
-        write_file(os.path.join(directory, public), read_file(authority.path(public)), PUBLIC_MODE)
-    write_file(os.path.join(directory, NODE_KEY), issued.key, SECRET_MODE)
-    write_file(os.path.join(directory, NODE_CERTIFICATE), issued.certificate, PUBLIC_MODE)
+    with handing_over(authority, issued.stamp):
+        try:
+            os.makedirs(directory, HOME_MODE, exist_ok=True)
+        except OSError as error:
+            raise TrustError(f"cannot make {directory}: {error.strerror}") from error
+        for public in (CA_CERTIFICATE, TICKET_PUBLIC):
+            write_file(os.path.join(directory, public), read_file(authority.path(public)), PUBLIC_MODE)
+        write_file(os.path.join(directory, NODE_KEY), issued.key, SECRET_MODE)
+        write_file(os.path.join(directory, NODE_CERTIFICATE), issued.certificate, PUBLIC_MODE)
 
 
 def _create(home: str) -> None:

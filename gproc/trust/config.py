@@ -44,7 +44,7 @@ def toml_of(path: str, text: str) -> dict[str, Any]:
 
     try:
         return tomllib.loads(text.removeprefix(BYTE_ORDER_MARK))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 4,301 digits is no TOMLDecodeError
         raise UsageError(f"{path}: this is not TOML: {error}") from None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from gproc.errors import TrustError
-from gproc.trust.authority import Authority, has_authority, issue, open_authority
+from gproc.trust.authority import Authority, handing_over, has_authority, issue, open_authority
 from gproc.trust.certfile import (
     CA_CERTIFICATE,
     NODE_CERTIFICATE,
@@ -127,7 +127,8 @@ def _issue_here(
 
             logging.getLogger("gproc").info("%s has no end, as gproc 0.1 made them: it is replaced", certificate)
         issued = issue(authority, role, name, addresses, "front end")
-        write_file(certificate, issued.certificate + issued.key, SECRET_MODE)
+        with handing_over(authority, issued.stamp):
+            write_file(certificate, issued.certificate + issued.key, SECRET_MODE)
         if os.path.exists(key):
             os.unlink(key)  # the former one's
 

@@ -6,6 +6,7 @@ a certificate is good is never read from here: that is what its signature and th
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import Final, Literal
 import msgspec
 
 from gproc.errors import TrustError
-from gproc.trust.home import SECRET_MODE, write_file
+from gproc.trust.home import SECRET_MODE, read_file, write_file
 from gproc.trust.names import CertRole
 from gproc.trust.stamp import CertStamp, date_text
 
@@ -65,12 +66,41 @@ def note(home: str, name: str, role: CertRole, stamp: CertStamp, kind: Kind, gen
     try:
         if os.path.exists(path) and os.path.getsize(path) > LOOK_AGAIN_BYTES:
             _forget_expired(home)
-        with open(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, SECRET_MODE), "rb+") as file:
-            if file.seek(0, os.SEEK_END) and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
-                file.write(b"\n")  # the last line was cut off
-            file.write(msgspec.json.encode(entry) + b"\n")
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, SECRET_MODE)
+        with open(descriptor, "rb+", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            is_cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # the last line
+            line = b"\n" * is_cut + msgspec.json.encode(entry) + b"\n"
+            if file.write(line) != len(line):
+                os.ftruncate(descriptor, size)  # what is there of it would look like one that was issued
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise TrustError(f"cannot write {path}: {error.strerror}") from error
+
+
+def strike_off(home: str, serial: str) -> None:
+    """Take a certificate that nobody was given off the list; the caller holds the lock ISSUING.
+
+    The last line is taken off in place: a disk that was too full for the certificate has no room for another list.
+    Raises: TrustError.
+    """
+    path = os.path.join(home, LEDGER)
+    lines = read_file(path).splitlines(keepends=True)
+    kept = [line for line in lines if _serial_in(line) != serial]
+    if kept == lines[:-1]:
+        try:
+            os.truncate(path, sum(map(len, kept)))
+        except OSError as error:
+            raise TrustError(f"cannot write {path}: {error.strerror}") from error
+    elif kept != lines:
+        write_file(path, b"".join(kept), SECRET_MODE)
+
+
+def _serial_in(line: bytes) -> str:
+    try:
+        return _decoder.decode(line).serial
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
 
 
 def check_clock(home: str, now_s: float) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,6 +33,8 @@ _QUIET_S: Final = 15.0
 """An event stream says at least so often that it is there, which proxies want, and finds out whether the browser is."""
 
 _BODY_BYTES_MAX: Final = 4096
+_BODY_S: Final = 10.0
+"""Within so many seconds a body must have come, as the head before it."""
 
 _UNSEEN: Final = (
     "gproc web: open the address that it printed at its start; it has a token that this request lacks.  Programs send "
@@ -120,10 +122,14 @@ class _Pages:
         if not self._access.is_from_our_page(request.headers):
             return PlainTextResponse("a request of JSON from our own page is wanted\n", 403)
         body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > _BODY_BYTES_MAX:
-                return PlainTextResponse("the request is too large\n", 413)
+        try:
+            async with asyncio.timeout(_BODY_S):
+                async for part in request.stream():
+                    body += part
+                    if len(body) > _BODY_BYTES_MAX:
+                        return PlainTextResponse("the request is too large\n", 413)
+        except (TimeoutError, ClientDisconnect):
+            return PlainTextResponse("the request is not whole\n", 408)
         try:
             asked = msgspec.json.decode(body or b"{}", type=_Kill)
             if not can_be_sent(asked.signal):

@@ -255,3 +255,17 @@ def test_a_key_is_not_written_into_another_users_fifo(key: Typed) -> None:
     key.good("issue", "kn7")  # one's own, as of a shell's >(gpg -e), is taken
     assert os.read(reader, 8) == b"gproc://"
     os.close(reader)
+
+
+def test_a_key_that_cannot_be_written_is_not_on_the_list(key: Typed) -> None:
+    key.good("issue", "kn1")
+    (key.place / "kn2.keys").mkdir()
+    assert key.refused("issue", "kn2") == "gproc: cannot write kn2.keys: Is a directory\n"
+    assert "cannot write nowhere/kn3" in key.refused("issue", "kn3", "-o", "nowhere/kn3")
+    assert [row["name"] for row in key.rows()] == ["kn1"]
+
+
+@pytest.mark.parametrize("words", [("issue", "../x"), ("issue", ""), ("revoke", "a b"), ("issue", "n", "--address=x")])
+def test_what_is_no_host_is_a_wrong_command_line(key: Typed, words: tuple[str, ...]) -> None:
+    key.good("issue", "kn1")
+    assert key(*words).returncode == 2

@@ -63,6 +63,17 @@ def test_an_empty_store_is_no_error(cluster: Cluster) -> None:
     assert store(cluster, "--json").stdout == "[]\n"
 
 
+def test_a_directory_without_a_store_is_no_empty_store(cluster: Cluster, tmp_path: Path) -> None:
+    """`gproc store --store /typo --prune 1G` said that all was well."""
+    (tmp_path / "empty").mkdir()
+    for place in ("empty", "typo"):
+        for words in ((), ("--json",), ("--prune=0",)):
+            argv = [*command_as(None), "store", f"--store={tmp_path / place}", *words]
+            done = subprocess.run(argv, env=cluster.env, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stdout) == (125, "")
+            assert done.stderr.startswith(f"gproc: there is no store at or below {tmp_path / place}: ")
+
+
 def test_programs_get_json(cluster: Cluster) -> None:
     path = str(send(cluster, "first"))
     (bundle,) = kept(cluster).values()

@@ -163,6 +163,7 @@ def test_switches_override_the_file(tmp_path: Path) -> None:
             (f'master = "m"\npattern = "{pattern}"\nlast = 9\nfan_out = 2', "expected one {} or {:0N}")
             for pattern in ("n", "n{", "n}", "n{}{}", "{0}", "n{:3}", "n{:099999}", "n{.real}", "n{!r}")
         ),
+        (f'master = "m"\nlast = {"9" * 5000}', "this is not TOML"),
     ],
 )
 def test_the_error_for_a_bad_file_has_its_name_the_key_and_the_expected_value(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gproc.errors import LocaleError
+from gproc.errors import EXIT_USAGE, LocaleError
 from gproc.locales import ENTRY_POINTS, SHIPPED, Locale, Options, Role, load
 
 LAB = """
@@ -97,3 +97,8 @@ def test_a_shipped_locale_loads_without_the_slow_imports() -> None:
         check=True,
     )
     assert run.stdout.split() == []
+
+
+def test_a_locale_that_does_not_exist_is_a_wrong_command_line() -> None:
+    done = subprocess.run([sys.executable, "-m", "gproc", "-locale=nosuch", "s"], capture_output=True, check=False)
+    assert done.returncode == EXIT_USAGE

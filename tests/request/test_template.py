@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from gproc.request.template import (
     completed,
     directory_of,
     has_strings,
-    in_quotes,
+    misplaced_in,
 )
 
 AS_PARALLEL = {
@@ -86,24 +87,46 @@ def test_a_command_has_a_bound_and_making_it_too() -> None:
     "line",
     [
         "echo '{}'", 'echo "{}"', "echo 'a {/}'", 'echo "q$x{}"', 'x="$(cat \'{}\')"', 'echo "a`cat "{}"`"',
-        "cat <<E\n{}\nE", 'echo "$(echo "{.}")"', "echo it\\'s '{}'",
+        "cat <<E\n{}\nE", 'echo "$(echo "{.}")"', "echo it\\'s '{}'", "echo 'a'$'b{}'",
+        "echo a # don't\necho '{}' # it's", 'echo "`basename {}`"',
+        "echo $'\\''{}'", "echo $'\\'{}'",
     ],
 )  # fmt: skip
 def test_a_value_within_quotes_of_a_line_is_found(line: str) -> None:
     """The quotes of both meet: the shell would run `id` of the value `a;id`."""
-    assert in_quotes(line.encode())
+    assert misplaced_in(line.encode())
+
+
+RUNS_IT: Final = [
+    ("echo \\{}", "$(echo ran >&2) #"), ("echo $(({}+1))", "$(echo ran >&2)"), ("echo a # {}", "\necho ran >&2 #"),
+    ("((x={}))", "a[$(echo ran >&2)0]"), ("echo `echo {}`", "a`;echo ran >&2 #"), ("echo ${}", "\\'$(echo ran >&2)' #"),
+    ("echo $[{}+1]", "$(echo ran >&2)"), ("echo hello #", "\necho ran >&2 #"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "value"), RUNS_IT, ids=[line for line, _ in RUNS_IT])
+def test_a_value_that_some_shell_would_run_is_not_put_there(line: str, value: str) -> None:
+    """`gproc map --shell . 'echo \\{}'` ran what was in the list."""
+    (whole,) = completed((line.encode(),), shell=True)
+    assert misplaced_in(whole)
+    (filled,) = Template((whole,), quoted=True).command((value.encode(),), 1, 1)
+    said = [subprocess.run([shell, "-c", filled], capture_output=True, timeout=50).stderr for shell in ("sh", "bash")]
+    assert any(b"ran" in each.splitlines() for each in said), said
 
 
 @pytest.mark.parametrize(
     "line",
     [
         "echo {}",
-        "echo 'a' {} \"b\"", 'echo "$(basename {})"', 'echo "`basename {}`"', "echo '{#}' \"{%}\"", "echo \\'{}\\'",
+        "echo 'a' {} \"b\"", 'echo "$(basename {})"', "echo '{#}' \"{%}\"", "echo \\'{}\\'",
         "(cd {//}; ls {/})", "cat {} <<E\nx\nE", "echo $((1 << 2)) {}", "awk '{print}' {}",
+        "echo a#{} ${x#b} {}", "echo $(({#} + 1)) $((2)) {}", "echo $((1 + $(wc -l < {})))", "((x = 1)); echo {}",
+        "( (cd {}); ls)", "echo \\\\{}", "echo `date` {}", "# don't\ncat {}", "echo $[1 + 2] {}", "echo $$ {}",
+        "case a in (a) echo {};; esac", "echo '$' {}", "f() { echo {}; }; f", "echo \"${x:-\"b\"}\" {}",
     ],
 )  # fmt: skip
 def test_a_value_outside_of_quotes_is_fine(line: str) -> None:
-    assert in_quotes(line.encode()) == b""
+    assert misplaced_in(line.encode()) is None
 
 
 def test_a_number_picks_one_of_several_values_as_in_gnu_parallel() -> None:
@@ -114,5 +137,5 @@ def test_a_number_picks_one_of_several_values_as_in_gnu_parallel() -> None:
     assert template.command(values, 1, 1) == (b"<d/a.c>", b"e/b-a.c", b"e", b"<>", b"<>", b"{0}", b"{1..}")
     assert completed((b"echo", b"{1}")) == (b"echo", b"{1}")
     assert completed((b"echo", b"{0}")) == (b"echo", b"{0}", b"{}")
-    assert in_quotes(b"echo '{1}'") == b"{1}"
+    assert misplaced_in(b"echo '{1}'") == (b"{1}", "in quotes")
     assert Template((b"echo {2}",), quoted=True).command((b"a", b"b c"), 1, 1) == (b"echo 'b c'",)

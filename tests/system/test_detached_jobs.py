@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -29,6 +30,25 @@ def test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later(flat:
     assert of_one == [f"2-{line}" for line in range(LINES)]
     timed = logs(flat, "-t", "last", "3").splitlines()
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} 3-\d+", line) for line in timed)
+
+
+def test_an_input_that_a_detached_job_does_not_get_is_not_dropped_without_a_word(flat: Cluster, tmp_path: Path) -> None:
+    """`gproc e -d 1 sort < data` sorted nothing, with status 0."""
+    told = b"gproc: the standard input is not read, "
+    data = tmp_path / "data"
+    data.write_bytes(b"b\na\n")
+    with data.open("rb") as file:
+        done = flat.exec("-d", "1", "/usr/bin/wc", "-c", stdin=file)
+        assert (done.returncode, done.stderr[: len(told)]) == (0, told)
+        assert flat.command("wait", done.stdout.decode().strip()).returncode == 0
+        assert logs(flat, done.stdout.decode().strip()) == "0\n"
+        assert file.read() == b"b\na\n"  # it is a loop's
+        assert flat.exec("-d", "1", "/bin/true", stdin=file).stderr == b""  # at its end
+        file.seek(0)
+        assert flat.exec("-d", "-n", "1", "/bin/true", stdin=file).stderr == b""
+    assert flat.exec("-d", "1", "/bin/true", input=b"b\n").stderr.startswith(told)
+    assert flat.exec("-d", "1", "/bin/true", input=b"").stderr == b""
+    assert flat.exec("-d", "1", "/bin/true", stdin=subprocess.DEVNULL).stderr == b""
 
 
 def test_logs_can_follow_a_job_until_it_ends(flat: Cluster) -> None:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from textual.widgets import DataTable, RichLog, Static, Tree
+from textual.widgets import DataTable, Label, RichLog, Static, Tree
 
 from gproc.client import watching
 from gproc.client.watching import Watching
-from gproc.top.app import JobScreen, NodeScreen, TopApp
+from gproc.top.app import Confirmation, JobScreen, NodeScreen, TopApp
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
@@ -102,6 +102,51 @@ def test_a_job_is_found_its_output_read_and_it_is_killed_after_a_question(tree: 
 
     driven(tree, drive)
     assert tree.command("wait", job).returncode == 128 + signal.SIGKILL
+
+
+def test_a_job_that_writes_without_a_pause_can_be_looked_at_and_left(tree: Cluster) -> None:
+    """The view took no key any more, Ctrl-C neither."""
+    number = tree.exec("-d", "-localbin", "1", "/usr/bin/yes").stdout.decode().strip()
+
+    async def drive(app: TopApp, pilot: Any) -> None:
+        await pilot.press("j")
+        table = app.query_one("#table", DataTable)
+        await until(pilot, lambda: number in [str(key.value) for key in table.rows])
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, JobScreen))
+        log = app.screen.query_one("#log", RichLog)
+        await until(pilot, lambda: len(log.lines) > 1000)
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, JobScreen))
+
+    try:
+        driven(tree, drive)
+    finally:
+        tree.command("kill", number)
+
+
+def test_a_question_is_whole_on_a_narrow_terminal(tree: Cluster) -> None:
+    """At 40 columns, "(y/n)" was cut off."""
+    number = tree.exec("-d", "-localbin", "1", "/bin/sleep", "1000").stdout.decode().strip()
+
+    async def drive(app: TopApp, pilot: Any) -> None:
+        await pilot.resize_terminal(40, 10)
+        await pilot.press("j")
+        table = app.query_one("#table", DataTable)
+        await until(pilot, lambda: number in [str(key.value) for key in table.rows])
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, JobScreen))
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(app.screen, Confirmation))
+        label = app.screen.query_one(Label)
+        await until(pilot, lambda: label.size.height > 0)
+        assert app.screen.region.contains_region(label.region)
+        assert label.size.height > 1
+
+    try:
+        driven(tree, drive)
+    finally:
+        tree.command("kill", number)
 
 
 def test_a_node_that_dies_is_shown_down_with_its_reason(tree: Cluster) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import ssl
 import stat
 import subprocess
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from gproc.cli import cert
 from gproc.cli.options import CertOptions
 from gproc.errors import TrustError, UsageError
-from gproc.trust.authority import Authority, issue, make_keys, open_authority, provision
+from gproc.trust.authority import Authority, handing_over, issue, make_keys, open_authority, provision
 from gproc.trust.backup import restore, sealed
+from gproc.trust.carried import credentials_for
 from gproc.trust.certfile import stamp_in
 from gproc.trust.certificates import check_shown, pem_in, stamp_of
 from gproc.trust.home import InsecureFile
@@ -264,7 +266,7 @@ def test_gproc_cert_gives_no_two_nodes_the_same_address(tmp_path: Path, monkeypa
 
 def test_gproc_cert_writes_nothing_if_one_name_is_malformed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPROC_HOME", str(tmp_path / "home"))
-    with pytest.raises(TrustError, match="not a host name"):
+    with pytest.raises(UsageError, match="not a host name"):
         cert.run(CertOptions(names=("kn1", "../kn2"), out=str(tmp_path)))
     assert not (tmp_path / "kn1").exists()
 
@@ -339,3 +341,39 @@ def test_lines_of_the_list_of_what_was_issued_that_cannot_be_read_are_named(auth
     entries, damaged = read_ledger(authority.home)
     assert [entry.name for entry in entries] == ["kn1", "kn3"]
     assert "line 2 cannot be read" in damage(authority.home, damaged)
+
+
+def test_a_certificate_that_nobody_got_is_not_on_the_list(authority: Authority, tmp_path: Path) -> None:
+    """A disk was full: the list showed a good certificate, and a host that was revoked was trusted by `gproc start`."""
+    issue(authority, "node", "kn1", ())
+    revoke(authority.home, ["kn1"])
+    before = issued(authority.home)
+    (tmp_path / "file").touch()
+    with pytest.raises(TrustError, match="cannot make"):
+        provision(authority, "kn1", (), str(tmp_path / "file" / "kn1"))
+    assert issued(authority.home) == before
+    with pytest.raises(TrustError, match="kn1 was revoked on"):
+        credentials_for(authority, "kn1", (), "ssh")
+
+
+def test_what_others_got_meanwhile_stays_on_the_list(authority: Authority) -> None:
+    first = issue(authority, "node", "kn1", ())
+    with pytest.raises(TrustError, match="full"), handing_over(authority, first.stamp):
+        issue(authority, "node", "kn2", ())
+        raise TrustError("full")
+    assert [entry.name for entry in issued(authority.home)] == ["kn2"]
+
+
+def test_a_line_for_which_the_disk_has_no_room_leaves_no_damage_on_the_list(authority: Authority) -> None:
+    """Half a line stayed, which `gproc key rotate finish` takes for a certificate that nobody knows."""
+    issue(authority, "node", "kn1", ())
+    path = Path(authority.home, "issued")
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 40, limits[1]))
+    try:
+        with pytest.raises(TrustError, match=r"cannot write .*issued: No space left"):
+            issue(authority, "node", "kn2", ())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before

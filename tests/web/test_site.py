@@ -191,6 +191,23 @@ def test_jobs_are_ended_only_if_asked_for_and_only_from_the_page(tree: Cluster, 
     assert tree.command("wait", job).returncode == 128 + signal.SIGKILL
 
 
+def test_a_request_whose_client_leaves_in_the_middle_is_no_fault_of_ours(serve: Serve, tmp_path: Path) -> None:
+    """Each left a traceback on stderr."""
+    with (tmp_path / "said").open("wb") as said:
+        site = serve("--control", stderr=said)
+    head = (
+        f"POST /api/v1/jobs/1/kill HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {site.token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", int(site.origin.rpartition(":")[2]))) as client:
+        client.sendall(head.encode() + b"{}")
+        client.shutdown(socket.SHUT_WR)
+        client.settimeout(PATIENCE_S)
+        client.recv(1)
+    assert asked(site, "/api/v1/tree")[0] == 200
+    assert (tmp_path / "said").read_bytes() == b""
+
+
 def test_a_master_that_is_gone_is_said_and_found_again(place: Path, serve: Serve) -> None:
     late = Cluster(place / "late")
     site = serve("--socket", str(late.socket))

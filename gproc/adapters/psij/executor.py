@@ -179,6 +179,8 @@ class GprocJobExecutor(JobExecutor):
         end = await run_workload(submitted.work, lambda _: began(), submitted.output)
         if end.status == EXIT_GPROC:  # the nodes may be others now
             self._tree.forget()
+        if lost := submitted.output.lost:
+            end = WorkEnd(max(end.status, EXIT_GPROC), (*end.reasons, *lost))
         _remove(submitted.plan.node_file)
         self._busy.subtract(submitted.placed)
         state = JobState.FAILED if end.status else JobState.COMPLETED

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from psij import InvalidJobException, JobSpec, ResourceSpecV1
 
-from gproc.adapters.invoke.attributes import Backend, Invocation, Redirect
+from gproc.adapters.invoke.attributes import COUNT_MAX, Backend, Invocation, Redirect
 
 LAUNCHERS: Final[Mapping[str, Backend]] = {"single": "NORMAL", "multiple": "NORMAL", "mpirun": "MPI"}
 """What psij's own launchers mean here: one process, `process_count` processes, one program of MPI."""
@@ -26,6 +26,8 @@ NODES: Final = "gproc.nodes"
 FILES: Final = "gproc.files"
 MPIRUN: Final = "gproc.mpirun"
 """Custom attributes: a node specification; a list of files that go along; the mpirun of the program's MPI."""
+
+CUSTOM: Final = (NODES, FILES, MPIRUN)
 
 
 class JobPlan(msgspec.Struct, frozen=True):
@@ -51,6 +53,11 @@ def plan_of(spec: JobSpec) -> JobPlan:
     if not isinstance(resources, ResourceSpecV1):
         raise InvalidJobException(f"gproc reads resources of version 1, not {resources.version}")
     count = resources.computed_process_count
+    if not 1 <= count <= COUNT_MAX:
+        raise InvalidJobException(f"the job wants {count} processes: 1 to {COUNT_MAX} are possible")
+    for name in spec.attributes.custom_attributes or {}:
+        if name.startswith("gproc.") and name not in CUSTOM:  # a mistyped one could run the job on other nodes
+            raise InvalidJobException(f"there is no custom attribute {name}: {', '.join(CUSTOM)}")
     files = _list_of(spec.attributes.custom_attributes or {}, FILES)
     node_file = _node_file(count) if count > 1 else None
     try:

@@ -106,6 +106,15 @@ assert missing.state == JobState.FAILED and "/none/such" in missing.message
 """)
 
 
+def test_a_job_whose_output_does_not_fit_on_the_disk_has_failed(program: Program) -> None:
+    """It was COMPLETED, and the file lacked the rest."""
+    program("""
+status = run("/bin/sh", "-c", "echo lost", stdout_path=Path("/dev/full"))
+assert (status.state, status.exit_code) == (JobState.FAILED, 125), status
+assert "the rest of stdout is dropped: No space left on device" in status.message
+""")
+
+
 def test_processes_are_spread_as_the_resources_say(tree: Cluster, program: Program) -> None:
     tree.write_program("count", 'echo "$GPROC_NODE"; wc -l < "$PSIJ_NODEFILE" >&2')
     program("""
@@ -197,6 +206,9 @@ def refused(kind, text, executor=executor, **rest):
 
 refused(InvalidJobException, "no executable", executable=None)
 refused(InvalidJobException, "no launcher 'srun'", launcher="srun")
+refused(InvalidJobException, "attribute gproc.node:", attributes=JobAttributes(custom_attributes={"gproc.node": "1"}))
+for count in (-5, 10_001, 10**7):
+    refused(InvalidJobException, f"wants {count} processes", resources=ResourceSpecV1(process_count=count))
 refused(InvalidJobException, "node specification", attributes=JobAttributes(custom_attributes={"gproc.nodes": "1-"}))
 refused(InvalidJobException, "not a list", attributes=JobAttributes(custom_attributes={"gproc.files": "x"}))
 refused(SubmitException, "no node is connected", attributes=JobAttributes(custom_attributes={"gproc.nodes": "9"}))
