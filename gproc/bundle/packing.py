@@ -302,7 +302,9 @@ class _Packing:
         found = [self._layout.add(each, f"data of {path}", guessed=True) for each in data.files]
         self._lent |= dict.fromkeys(data.settings)
         self._own.update(found)
-        self._code_dirs.update(each.rpartition("/")[0] for each in found)
+        self._code_dirs.update(each.rpartition("/")[0] for each in (*found, *data.files))
+        for each in data.files:
+            self._add_links_of(each)
         self._add_programs_among(found)
         self._add_run([Ran(each) for each in found if own_data.is_script(self._image, each)], path)
         return sorted(filter(is_shared_object, found))

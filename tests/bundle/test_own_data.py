@@ -9,7 +9,8 @@ import pytest
 
 from gproc.bundle.distribution import own_data
 from gproc.bundle.image import Image
-from tests.bundle.conftest import made
+from gproc.packager import PackRequest, pack
+from tests.bundle.conftest import Compile, made
 
 
 @pytest.fixture
@@ -70,3 +71,16 @@ def test_what_others_may_not_read_stays_here(root: Path) -> None:
     (root / "usr/share/tool/x").chmod(0o4755)
     made(root, {"usr/share/tool/z": ""})
     assert own(root) == (["/usr/share/tool/z"], ["/etc/tool/tool.conf"])
+
+
+def test_a_link_to_its_data_is_shown_on_a_node_that_has_the_directory(compiled: Compile, root: Path) -> None:
+    """file(1) reads /usr/share/misc/magic.mgc, which leads to /usr/lib/file: nodes that have a /usr/share had none."""
+    program = compiled("usr/bin/prog", 'char *a = "/usr/share/misc/magic"; int main() { return 0; }', "-static")
+    made(root, {"usr/lib/prog/magic.mgc": ""})
+    (root / "usr/share/misc").mkdir(parents=True)
+    (root / "usr/share/misc/magic.mgc").symlink_to("../../lib/prog/magic.mgc")
+    request = PackRequest("/usr/bin/prog", "/", {"PATH": "/usr/bin"}, root=str(root), cache_dir=str(root / "cache"))
+    manifest = pack(request).manifest
+    assert {b"/usr/share/misc/magic.mgc", b"/usr/lib/prog/magic.mgc"} <= {entry.path for entry in manifest.entries}
+    assert {b"/usr/share/misc", b"/usr/lib/prog"} <= set(manifest.code_dirs)
+    assert program.exists()
