@@ -321,6 +321,7 @@ def _question(
         whole=tuple(map(os.fsencode, meant.whole)),
         around=meant.around,
         named=tuple(map(os.fsencode, meant.directories)),
+        small=tuple(map(os.fsencode, meant.small)),
         series=tuple(map(os.fsencode, series.of_outputs() if meant.around else ())),
     )
 

@@ -129,7 +129,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
 
     programs, script, code, files, yielding, told, whole, around: what the command's words mean, without the program:
     `meaning.Meant`.
-    directories: of the programs, the command's own first.  named: `Meant.directories`.
+    directories: of the programs, the command's own first.  named, small: `Meant.directories`, `Meant.small`.
     series: to which the files belong that the command prints to.
     observed: the digest of what was kept of its traced runs, or b"".
     """
@@ -152,6 +152,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     around: bool = False
     named: tuple[bytes, ...] = ()
     series: tuple[bytes, ...] = ()
+    small: tuple[bytes, ...] = ()
 
     def name(self) -> str:
         return digest_of(msgspec.msgpack.encode((FORMAT, self))).hex()[:32]

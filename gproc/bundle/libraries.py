@@ -50,6 +50,9 @@ _LIBRARIES: Final = (
     (re.compile(r"sbcl"), ("lib/sbcl",)),
     (re.compile(r"erlc?|escript"), ("lib/erlang",)),
     (re.compile(r"octave(-cli)?"), ("share/octave", "lib/*-linux-*/octave", "lib/octave")),
+    (re.compile(r"ocaml(run|\.byte|\.opt)?"), (
+        "lib/ocaml/*.cmi", "lib/ocaml/*.cma", "lib/ocaml/ld.conf", "lib/ocaml/stublibs", "lib/ocaml/threads",
+    )),
     (re.compile(r"pg_wrapper"), ("/usr/lib/postgresql/*/bin",)),
     (re.compile(r"m4|bison"), ("share/bison",)),
     (re.compile(r"pandoc"), ("share/pandoc",)),
@@ -85,8 +88,8 @@ _LIBRARIES: Final = (
         ("share/ghostscript", "share/color/icc/ghostscript", "share/fonts/type1/urw-base35"),
     ),
 )
-"""A program's real name, and directories below its prefix, below the home (`~`), or absolute ones; `*` stands for any
-one name."""
+"""A program's real name, and directories and files below its prefix, below the home (`~`), or absolute ones; `*` stands
+for any part of a name."""
 
 _ZONES: Final = "/usr/share/zoneinfo"
 """Debian's PHP warns at each start if it has none."""
@@ -101,10 +104,12 @@ _ENABLES: Final = re.compile(rb"\benable\b[^\n;|&]*\s-\w*f")
 _RUN: Final = {
     "Rscript": ("R",), "R": ("which", "rm"), "octave": ("octave-cli",), "flex": ("m4",), "bison": ("m4",),
     "expect": ("sh", "stty"), "parallel": ("ps",), "nroff": ("groff",), "escript": ("erl",),
-    "mpiexec.hydra": ("hydra_pmi_proxy",), "mpiexec.mpich": ("hydra_pmi_proxy",), "orterun": ("orted",),
+    "mpiexec.hydra": ("hydra_pmi_proxy",), "mpiexec.mpich": ("hydra_pmi_proxy",), "orterun": ("orted", "ssh"),
     "dpkg-deb": ("tar", "rm"), "autoconf": ("autom4te", "sed", "grep"), "autom4te": ("m4",),
     "man": ("groff", "nroff", "troff", "grotty", "preconv", "tbl", "locale"),
-    "groff": ("troff", "grotty", "grops", "preconv", "tbl", "eqn"),
+    "groff": (
+        "troff", "grotty", "grops", "preconv", "tbl", "eqn", "soelim", "pic", "refer", "grn", "gropdf", "post-grohtml",
+    ),
 }  # fmt: skip
 """The programs that an interpreter, or a script of the distribution, runs itself, by its real name."""
 
@@ -132,7 +137,11 @@ def library_of(image: Image, path: str, real: str, home: str) -> Home | None:
             trees = dict.fromkeys(each for existing in found for each in existing)
             lent = tuple(_zones_in(image, _ZONES)) if name.startswith("php") else ()
             lent += (_MANPATH,) if name == "man" and image.is_file(_MANPATH) else ()
-            return Home(tuple(Installation(each, _OMITTED) for each in trees), programs=run, lent=lent)
+            directories = filter(image.is_directory, trees)
+            return Home(
+                tuple(Installation(each, _OMITTED) for each in directories), programs=run, lent=lent,
+                files=tuple(each for each in trees if not image.is_directory(each)),
+            )  # fmt: skip
     return Home(programs=run) if run else None
 
 
@@ -164,7 +173,7 @@ def _prefix(path: str) -> str:
 
 
 def _existing(image: Image, place: str, prefix: str, home: str) -> Iterator[str]:
-    """The directories that a place of the table means."""
+    """The directories and files that a place of the table means."""
     if place.startswith("~/") and not home.startswith("/"):
         return
     found = [""] if place.startswith("/") else [home.rstrip("/")] if place.startswith("~/") else [prefix]
@@ -176,4 +185,4 @@ def _existing(image: Image, place: str, prefix: str, home: str) -> Iterator[str]
             ]
         else:
             found = [f"{each}/{part}" for each in found]
-    yield from (each for each in found if image.is_directory(each))
+    yield from (each for each in found if image.is_directory(each) or image.is_file(each))

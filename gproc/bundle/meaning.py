@@ -27,6 +27,7 @@ class Meant(msgspec.Struct, frozen=True, array_like=True):
     whole: of the caller's programs and files, those that words name by their whole path.
     told: directories that words put into a search path, by its variable (`env LD_LIBRARY_PATH=lib ./prog`).
     directories: of the caller's, by their absolute paths, that relative words name, or in which the command works.
+    small: directories in which the command reads a file that its words name.
     around: whether the caller's programs and scripts bring along the small directories in which they lie.
     """
 
@@ -38,3 +39,4 @@ class Meant(msgspec.Struct, frozen=True, array_like=True):
     whole: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
     around: bool = False
+    small: tuple[str, ...] = ()

@@ -15,17 +15,19 @@ from typing import Final
 import msgspec
 
 from gproc.bundle import code_dirs, companions, extras, locale_files, set_id, starting, which
-from gproc.bundle.distribution import packages
+from gproc.bundle.distribution import own_data, packages
 from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
 from gproc.bundle.image import Image
 from gproc.bundle.languages import language, python
 from gproc.bundle.linking import elf, glibc, library_dirs
+from gproc.bundle.linking.closure import Object
 from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.objects import Objects
 from gproc.bundle.surroundings import Surroundings
 from gproc.bundle.texts import literals
 from gproc.bundle.texts.around import Around
+from gproc.bundle.texts.beside import is_of_distribution
 from gproc.bundle.texts.mentioned import Mentioned, can_go, is_left_out
 from gproc.bundle.tracing.observed import Observed
 from gproc.content.manifest import DIRECTORIES_MAX, Digest, Manifest
@@ -105,8 +107,9 @@ class _Packing:
         self._lent: dict[str, None] = {}
         self._yielding: set[str] = set()
         self._own = set(self._extras)
+        self._with_data: set[str] = set()
         self._which = partial(which.found, image, surroundings)
-        self._around = Around(image, surroundings, meant.directories, meant.around)
+        self._around = Around(image, surroundings, meant.directories, meant.around, meant.small)
 
     def show(self, real: str) -> None:
         """A file or directory that was added is to be at its own path on the node too."""
@@ -162,7 +165,8 @@ class _Packing:
         self._around.note((program, *started.scripts, ran.script))
         why = "the program" if program == main else f"run by {main}"
         for path in started.scripts:
-            self._add_code(path, why if path == program else f"run by {started.scripts[0]}")
+            real = self._add_code(path, why if path == program else f"run by {started.scripts[0]}")
+            self._add_own_data(path, real, [])
         for path, parsed in started.programs:
             last = started.scripts[-1] if started.scripts else ""
             script = last or ran.script
@@ -246,6 +250,7 @@ class _Packing:
         if (python_in_it := python.embedded(self._image, program, closure)) is not None:
             modules += self._add_home(python_in_it, f"library of Python, in {path}")
         if home is None:
+            modules += self._add_own_data(path, real, closure)
             said = literals.literals_of(self._image, program)
             mentioned = Mentioned(self._image, self._surroundings, [os.path.dirname(program.real)])
             files = self.guess(extras.of_program(mentioned, program, said))
@@ -282,6 +287,27 @@ class _Packing:
             closure = self._objects.add_modules(linker, program, modules)
         self._lent |= dict.fromkeys(companions.lent_by(self._image, closure))
         self._add_run(run, runs.script or path)
+
+    def _add_own_data(self, path: str, real: str, closure: Sequence[Object]) -> list[str]:
+        """Add the data of a program, or a script, of the distribution, with the programs in it.
+
+        It may do without, so a plain node, which has it elsewhere, runs the program nonetheless.
+        Returns the shared objects among it.
+        """
+        known = language.launched(self._image, self._surroundings, path, real) is not None
+        if known or real in self._with_data or not is_of_distribution(real):
+            return []
+        self._with_data.add(real)
+        data = own_data.of(self._image, path, real, closure)
+        found = [self._layout.add(each, f"data of {path}", guessed=True) for each in data.files]
+        self._lent |= dict.fromkeys(data.settings)
+        self._own.update(found)
+        self._code_dirs.update(each.rpartition("/")[0] for each in (*found, *data.files))
+        for each in data.files:
+            self._add_links_of(each)
+        self._add_programs_among(found)
+        self._add_run([Ran(each) for each in found if own_data.is_script(self._image, each)], path)
+        return sorted(filter(is_shared_object, found))
 
     def _add_home(self, home: Home, reason: str) -> list[str]:
         """Add an interpreter's library.  Returns the extension modules in it."""

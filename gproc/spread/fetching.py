@@ -150,6 +150,8 @@ class BundleFetcher:
                 await self.change()
                 continue
             if transfer.partial is not None and digest not in transfer.partial.missing:
+                if self.complete(bundle, digest) is not None:
+                    continue  # it came while the disk was asked
                 raise StoreError("the requested chunk is not in its bundle")
             self.demand([(bundle, digest)])
             await self.change()

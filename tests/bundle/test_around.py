@@ -387,3 +387,25 @@ def test_env_starts_its_program_in_the_directory_that_it_is_told(packs: Packs, h
         bundle = packs(home / "p", "env", *option, "../x.sh", "in")
         assert sent(bundle, home) == {"p/run/in", "p/x.sh", "p/more"}, option
     assert sent(packs(home / "p", "env", "ls", "-C", "none"), home) == set()
+
+
+def test_a_program_that_reads_a_file_here_found_nothing_of_what_that_includes(packs: Packs, home: Path) -> None:
+    """`ledger -f main.ledger` with `include y/*.dat`, `asciidoctor doc.adoc`, `erl -pa ebin` with ../priv."""
+    project = home / "project"
+    made(project, {"main.ledger": "include y/*.dat", "y/2025.dat": "", ".git/config": "", "key": ""})
+    (project / "key").chmod(0o600)
+    found = {"main.ledger", "y/2025.dat"}
+    assert sent(packs(project, "bc", "main.ledger"), project) == found
+    assert sent(packs(project, "sh", "-c", "bc main.ledger"), project) == found
+    assert sent(packs(project, "bc", "-q"), project) == set()
+    assert sent(packs(project, "sort", "main.ledger"), project) == {"main.ledger"}, "it opens what it is told"
+    made(project, {f"runs/{number}": "" for number in range(100)})
+    assert sent(packs(project, "bc", "main.ledger"), project) == {"main.ledger"}, "it may cost little"
+
+
+def test_a_module_of_python_that_looks_around_here_found_nothing(packs: Packs, home: Path) -> None:
+    """`python3 -m pytest` had no tests, `python3 -m flask --app site` no application."""
+    project = home / "project"
+    made(project, {"site/__init__.py": "", "tests/test_a.py": ""})
+    for words in (("-m", "pytest"), ("-m", "flask", "--app", "site")):
+        assert sent(packs(project, "python3", *words), project) == {"site/__init__.py", "tests/test_a.py"}

@@ -266,3 +266,23 @@ def test_a_list_of_much_on_standard_input_brings_nothing(packed: Pack, tmp_path:
     os.truncate(tmp_path / "f.1", (20 << 20) + 1)
     with open(tmp_path / "few", "rb") as file:
         assert sent(packed("wc", command=("wc", "-l"), standard_input=file.fileno()), tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("XML_CATALOG_FILES", "conf/pre.mk"), ("MAKEFILES", "conf/pre.mk other.mk"), ("BASH_ENV", "conf/pre.mk"),
+        ("NODE_OPTIONS", "--trace-warnings --require ./conf/pre.mk"), ("RUBYOPT", "-w -r./conf/pre"),
+        ("JAVA_TOOL_OPTIONS", "-Xmx9m -Dconf=conf/pre.mk"),
+    ],
+)  # fmt: skip
+def test_a_file_in_the_options_of_a_variable_stayed_here(tmp_path: Path, name: str, value: str) -> None:
+    made(tmp_path / "home/work", {"conf/pre.mk": "", "conf/.mk": "", ".hidden.mk": ""})
+    assert meant(tmp_path, "true", **{name: value})[0] == {"conf/pre.mk"}
+
+
+def test_a_variable_of_the_session_names_no_file_here(tmp_path: Path) -> None:
+    made(tmp_path / "home/work", {"xterm.x": "", "a/b": "", ".env": "", "plain": ""})
+    assert meant(tmp_path, "true", TERM="xterm.x", LD_PRELOAD="a/b", X="./.env", MODE="plain", Y="../work/a/b") == (
+        set(), set(),
+    )  # fmt: skip

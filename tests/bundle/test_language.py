@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from gproc.bundle.image import Image
+from gproc.bundle.languages import nodejs
+from gproc.bundle.languages.imports import imported_by
 from gproc.packager import Bundle
 from tests.bundle.conftest import Compile, made, sent
 
@@ -149,6 +152,56 @@ def test_an_installed_package_is_packed_only_with_the_packages_that_it_imports(
     paths = {os.fsdecode(file.path) for file in bundle.manifest.files()}
     names = {os.path.relpath(path, site) for path in paths if path.startswith(f"{site}/")}
     assert names == {"wanted/__init__.py", "wanted-1.0.dist-info/METADATA", "needed.py"}
+
+
+@pytest.mark.parametrize(
+    ("files", "text", "found"),
+    [
+        (
+            {"Lab_Tool-1.0.egg-info/entry_points.txt": "[console_scripts]\nlab = labtool.main:run\n",
+             "labtool/main.py": "", "labtool/__init__.py": "", "other.py": ""},
+            "load_entry_point('Lab-Tool==1.0', 'console_scripts', 'lab')()", {"labtool/main.py"},
+        ),
+        (
+            {"fast-1.0.dist-info/top_level.txt": "fast\n_fast_backend\n",
+             "fast.py": "def f():\n import _fast_backend\n", "_fast_backend.py": "", "_other.py": ""},
+            "import fast", {"_fast_backend.py", "fast.py"},
+        ),
+        (
+            {"fast/__init__.py": "try:\n    from . import _copy as x\nexcept ImportError:\n    import common as x\n",
+             "common.py": "", "other.py": ""},
+            "import fast", {"common.py", "fast/__init__.py"},
+        ),
+    ],
+    ids=["entry points", "modules of a distribution", "instead of a copy"],
+)  # fmt: skip
+def test_modules_that_no_import_at_the_margin_names_were_missing(
+    tmp_path: Path, files: dict[str, str], text: str, found: set[str]
+) -> None:
+    """scons, meson and each script of setuptools; cffi's _cffi_backend; cffi's pycparser in distributions."""
+    made(tmp_path, {f"site/{name}": content for name, content in files.items()})
+    made(tmp_path, {"script": text})
+    sites = [str(tmp_path / "site")]
+    imported = imported_by(Image(), [str(tmp_path / "script")], "", [], sites, str(tmp_path / "none"))
+    paths = {each for path in (*imported.trees, *imported.files) for each in _files_below(Path(path))}
+    assert found <= {os.path.relpath(path, sites[0]) for path in paths}
+    assert not {path for path in paths if path.name in ("other.py", "_other.py")}
+
+
+def _files_below(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+
+
+def test_a_package_of_the_project_requires_what_it_does_not_declare(tmp_path: Path) -> None:
+    """A workspace: npm links packages/core into node_modules, from which other packages are found."""
+    made(tmp_path, {"packages/core/src/index.js": "import x from '@lab/util';", "packages/core/package.json": "{}",
+                    "packages/util/up.js": "", "packages/more/x.js": ""})  # fmt: skip
+    (tmp_path / "node_modules/@lab").mkdir(parents=True)
+    for name in ("core", "util", "more"):
+        (tmp_path / "node_modules/@lab" / name).symlink_to(f"../../packages/{name}")
+    text = b"import { a } from '@lab/core'"
+    found = nodejs.packages_of(Image(), [(str(tmp_path / "apps"), text)], "")
+    assert {os.path.basename(each.path) for each in found} == {"core", "util"}
 
 
 def test_a_program_that_npm_installed_brings_its_package_and_what_that_depends_on(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gproc.bundle.command.search_paths import by_options, by_variables
-from gproc.bundle.texts.executed import commands_in
+from gproc.bundle.texts.executed import commands_in, shells_in
 from gproc.packager import Bundle
 
 Pack = Callable[..., Bundle]
@@ -52,6 +52,18 @@ def test_the_programs_of_a_shell_script_are_the_first_words_of_its_commands() ->
 )
 def test_a_variable_that_the_text_sets_is_the_program_that_it_names(text: str, run: list[str]) -> None:
     assert run in commands_in(text)
+
+
+def test_a_library_of_shell_that_path_leads_to_was_not_found() -> None:
+    """`. gettext.sh`: a shell looks for a name without a slash on PATH."""
+    text = ". gettext.sh\nif x; then source lib.bash; fi\n. ./here.sh\n. $1\necho . no.sh\n"
+    assert {"gettext.sh", "lib.bash"} <= {words[0] for words in commands_in(text)}
+    assert not {"./here.sh", "$1", "no.sh"} & {words[0] for words in commands_in(text)}
+
+
+def test_the_shell_that_a_makefile_asks_for_was_not_found() -> None:
+    text = "SHELL := /bin/bash -euo pipefail\nexport SHELL=zsh\nSHELLS = no\nSHELL ?= $(X)\nall:\n\tSHELL=ksh x\n"
+    assert shells_in(text) == [["/bin/bash"], ["zsh"]]
 
 
 def test_a_variable_that_the_text_does_not_set_to_a_word_is_no_program() -> None:

@@ -20,10 +20,17 @@ _NO_DIRECTORIES: Final = frozenset({
 """About the session, or read by rules of their own."""
 _OF_PLACES: Final = re.compile(
     r"(?:DIR|DIRS|DIRECTORY|FOLDER|DATA|DATASET|DATABASE|DB|PATH|HOME|ROOT|BASE|PREFIX|CONFIGS?|CONF|CFG|SETTINGS|FILES?"
-    r"|INPUTS?|INCLUDE|LIB|SRC|ASSETS|RESOURCES|MODELS?|TEMPLATES|SHARE|STATIC|FIXTURES|PLUGINS)\Z",
+    r"|INPUTS?|INCLUDE|LIB|SRC|ASSETS|RESOURCES|MODELS?|TEMPLATES|SHARE|STATIC|FIXTURES|PLUGINS|TERMINFO)\Z",
     re.IGNORECASE,
 )
 """How variables of directories end.  In MODE=test and SLURM_JOB_NAME=run the value only happens to be one too."""
+_OF_SESSION: Final = _NO_DIRECTORIES - {"CLASSPATH"}
+_STARTED: Final = frozenset({"BASH_ENV", "ENV"})
+_SEPARATORS: Final = re.compile(r"[\s:,;]+")
+_PATH_IN_WORD: Final = re.compile(r"(?:--?[A-Za-z][\w-]*=|-[A-Za-z])?((?:\./)?[A-Za-z0-9_][\w+-]*(?:[./]+[\w+-]+)*)")
+"""Alone, or behind an option; nothing hidden, and nothing above."""
+
+_WORDS_MAX: Final = 100
 _NO_FILES: Final = ("PWD", "OLDPWD", "HOME", "_", "XAUTHORITY", "ICEAUTHORITY", "HISTFILE", "MAIL", "BASH_ENV", "ENV")
 
 
@@ -58,3 +65,17 @@ def directories_named(environ: Mapping[str, str], cwd: str) -> list[str]:
         if _RELATIVE.fullmatch(relative) and os.path.isdir(top + relative):
             found.append(top + relative)
     return found
+
+
+def words_in(environ: Mapping[str, str]) -> list[str]:
+    """Relative paths in values, alone, in a list, or in the options that a program takes from a variable:
+    `MAKEFILES=mk/pre.mk`, `NODE_OPTIONS="--require ./pre.js"`, `RUBYOPT=-r./pre`."""
+    found: dict[str, None] = {}
+    for name, value in environ.items():
+        if len(value) > _VALUE_MAX or name in _OF_SESSION or name.startswith(("LD_", "GPROC_", "LC_", "XDG_")):
+            continue
+        for word in _SEPARATORS.split(value):
+            match = _PATH_IN_WORD.fullmatch(word)
+            if match is not None and (name in _STARTED or "." in match[1] or "/" in match[1]):
+                found[match[1]] = None
+    return list(found)[:_WORDS_MAX]

@@ -20,7 +20,7 @@ from typing import Final
 from gproc import descriptors
 from gproc.bundle.command import defaults, prefixes, search_paths, told
 from gproc.bundle.command.guessed import ENTRIES_MAX, Guesses
-from gproc.bundle.command.variables import directories_named, files_named
+from gproc.bundle.command.variables import directories_named, files_named, words_in
 from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.zones import zone_file
 from gproc.content.manifest import PATH_BYTES_MAX
@@ -57,7 +57,7 @@ _INPUT_FILES_BYTES_MAX: Final = 20 << 20
 _OF_INPUT: Final = ("sh", "python", "perl", "ruby", "node", "lua", "tcl", "php", "guile", "octave", "m4")
 """Interpreters that take a script from their standard input."""
 
-_IN_ONE_WORD: Final = re.compile(r"-[A-Za-z][^-=].*", re.DOTALL)
+_IN_ONE_WORD: Final = re.compile(r"[-+][A-Za-z][^-=].*", re.DOTALL)
 _OF_LIST: Final = re.compile("[,:]")
 _TOOLS_SCRIPT: Final = re.compile(r"\.(gp|gpi|plt|gnuplot|m|R|tcl|exp|gdb|el|vim)$")
 """What a tool runs that is no interpreter known here, or that options name."""
@@ -95,6 +95,7 @@ class _Reader:
         self._directories: dict[str, None] = {}
         self._left_bytes = FILE_BYTES_MAX
         self._beside: dict[str, list[str]] = {}
+        self._small: dict[str, None] = {}
 
     def read(self, command: Sequence[str]) -> Meant:
         self._command(list(command), 0)
@@ -108,13 +109,15 @@ class _Reader:
         for path in files_named(self._environ, self._cwd):
             if self._guesses.size(path) is not None:
                 self._word(path)
+        for word in words_in(self._environ):
+            self._word_of_variable(word)
         self._whole = whole  # a plain node says in the variable where the file is
         for path in directories_named(self._environ, self._cwd):
             self._directory(path, path, _OF_VARIABLE_MAX)
         files = tuple(self._files), tuple(self._yielding), tuple(self._left)
         return Meant(
             tuple(self._programs), *files, told=tuple(self._told(command)), whole=tuple(self._whole),
-            directories=tuple(self._directories),
+            directories=tuple(self._directories), small=tuple(self._small),
         )  # fmt: skip
 
     def _command(self, words: list[str], depth: int) -> None:
@@ -138,15 +141,17 @@ class _Reader:
             for inner in prefixes.commands(words):
                 self._command(inner, depth + 1)
             self._cwd = here
+        before = len(self._files) + len(self._directories)
         for word in words[1:]:
             self._word(word)
             if " " in word and not interpreter:
                 self._text(word)
-        for word in defaults.files_of(name):
+        names = len(self._files) + len(self._directories) > before
+        for word in defaults.read_by(words):
             self._word(word)
             if self._absolute(word) in self._files:
                 self._directories[self._cwd] = None
-        self._works_here(words, interpreter)
+        self._works_here(words, interpreter, names)
         for directory in search_paths.of_tools(words[1:], name):
             self._directory(self._absolute(directory), directory)
         if interpreter == "java":
@@ -205,12 +210,26 @@ class _Reader:
                 self._take(path, candidate, status.st_size, callers)
                 self._beginning_with(path, candidate)
 
-    def _works_here(self, words: list[str], interpreter: str) -> None:
+    def _word_of_variable(self, word: str) -> None:
+        """`NODE_OPTIONS="--require ./pre.js"`, `RUBYOPT=-r./pre`, `XML_CATALOG_FILES=catalog.xml`"""
+        path = self._absolute(word)
+        if os.path.isfile(path):
+            self._guess(path, word)
+        elif not os.path.isdir(path):
+            self._beginning_with(path, word)
+
+    def _works_here(self, words: list[str], interpreter: str, names: bool) -> None:
         """A module or a script of a tool's own language that is given a file here opens others: `gnuplot plot.gp`."""
         relative = [self._absolute(word) for word in words[1:] if not word.startswith("/")]
         is_module = interpreter == "python" and "-m" in words and any(each in self._files for each in relative)
         if is_module or any(_TOOLS_SCRIPT.search(each) and each in self._files for each in relative):
             self._directories[self._cwd] = None
+        name = os.path.basename(words[0])
+        runs_others = name in prefixes.PREFIXES or name in prefixes.SHELLS
+        told_all = name in defaults.TOLD_ALL or runs_others
+        reads = (names and not told_all) or (interpreter == "python" and "-m" in words)
+        if reads:
+            self._small[self._cwd] = None
 
     def _numbered(self, path: str, word: str) -> None:
         """Files with numbers, as ffmpeg counts them: `frames/f%03d.png`."""

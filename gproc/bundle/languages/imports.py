@@ -26,6 +26,21 @@ _SOURCES_MAX: Final = 20_000
 
 _OWN_MAX: Final = 200
 
+_INSTEAD: Final = re.compile(
+    rb"^except\b[^\n]*\b(?:ImportError|ModuleNotFoundError)\b[^\n]*:[^\n]*\n[ \t]+(?:import|from)[ \t]+([A-Za-z_]\w*)",
+    re.MULTILINE,
+)
+"""What a package takes if it has no copy of its own: cffi pycparser, as distributions have it."""
+
+_METADATA: Final = (".dist-info", ".egg-info")
+_ENTRY_POINT: Final = re.compile(rb"load_entry_point\(\s*['\"]([\w.-]+)")
+"""How scripts that setuptools made find their function: by the metadata of its distribution."""
+
+_NAME: Final = re.compile(r"[A-Za-z_]\w*")
+_ENTRIES: Final = re.compile(r"=\s*([A-Za-z_]\w*)[\w.]*\s*(?::|$)", re.MULTILINE)
+_TOP_LEVELS_MAX: Final = 20
+"""Modules of one distribution; those with more are collections, of which none needs all."""
+
 OMITTED: Final = re.compile(r"/(tests?|__pycache__)$")
 
 
@@ -74,9 +89,19 @@ def imported_by(
                 break
             if not module.installed and source not in scripts and len(own) < _OWN_MAX:
                 own.append(source)
-            for name in sorted(_names(image, source, module.installed) - names):
+            wanted = _names(image, source, module.installed)
+            if source in scripts:
+                wanted |= set(_of_entry_points(image, source, sites))
+            for name in sorted(wanted - names):
                 names.add(name)
                 for each in _find(image, name, beside, sites, standard):
+                    if each.path not in found:
+                        found[each.path] = each
+                        todo.append(each)
+        if module.path.endswith(_METADATA):
+            for name in sorted(set(_top_levels(image, module.path)) - names):
+                names.add(name)
+                for each in _first(image, name, [os.path.dirname(module.path)], installed=True):
                     if each.path not in found:
                         found[each.path] = each
                         todo.append(each)
@@ -101,6 +126,8 @@ def modules_in(text: bytes, *, installed: bool) -> set[str]:
             words = module.split()
             if words:
                 names.add(words[0].partition(b".")[0].decode("ascii", "replace"))
+    if installed:
+        names.update(match.decode("ascii", "replace") for match in _INSTEAD.findall(text))
     return names
 
 
@@ -164,6 +191,23 @@ def _companions(image: Image, directory: str, name: str) -> Iterator[_Module]:
     wanted = name.lower()
     for each in image.names(directory):
         known = each.lower().replace("_", "-").startswith(f"{wanted.replace('_', '-')}-")
-        if each == f"{name}.libs" or (known and each.endswith((".dist-info", ".egg-info"))):
+        if each == f"{name}.libs" or (known and each.endswith(_METADATA)):
             path = f"{directory}/{each}"
             yield _Module(path, image.is_directory(path), True)
+
+
+def _of_entry_points(image: Image, script: str, sites: Sequence[str]) -> Iterator[str]:
+    """The modules in which the functions lie that a script loads by the name of their distribution."""
+    for match in _ENTRY_POINT.finditer(image.content(script, _SOURCE_MAX_BYTES) or b""):
+        wanted = re.sub(r"[-_.]+", "-", match[1].decode()).lower()
+        for site in sites:
+            for each in image.names(site):
+                is_it = each.endswith(_METADATA) and re.sub(r"[-_.]+", "-", each).lower().startswith(f"{wanted}-")
+                text = image.content(f"{site}/{each}/entry_points.txt", _SOURCE_MAX_BYTES) if is_it else None
+                yield from dict.fromkeys(_ENTRIES.findall(os.fsdecode(text or b"")))
+
+
+def _top_levels(image: Image, metadata: str) -> list[str]:
+    """The modules of a distribution: cffi's are cffi and _cffi_backend, which it imports only in a function."""
+    names = os.fsdecode(image.content(f"{metadata}/top_level.txt", _SOURCE_MAX_BYTES) or b"").split()
+    return [name for name in names if _NAME.fullmatch(name)] if len(names) <= _TOP_LEVELS_MAX else []

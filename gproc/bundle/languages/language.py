@@ -131,7 +131,7 @@ class _Told:
             trees += own.trees if own is not None else ()
             programs += own.programs if own is not None else ()
             if walk is not None and language == "sh" and not self._scripts:
-                texts.append(("", self._text(walk.real)))
+                texts.append(("", self._text(walk.real).replace(b"$0", os.fsencode(self._ran.script))))
         runs_itself = language == "node" and any(_FORKS.search(text) for _, text in texts)
         programs += tuple(dict.fromkeys(ran_by(image, self._surroundings, words) for words in self._commands(texts)))
         programs += tuple(Ran(path) for path in files if _leads_to_program(image, path))
@@ -171,6 +171,7 @@ class _Told:
             if self._language == "sh":
                 yield from executed.commands_in(os.fsdecode(text))
             elif self._language == "make":
+                yield from executed.shells_in(os.fsdecode(text))
                 yield from executed.commands_in(executed.recipes_in(os.fsdecode(text)))
             elif self._language == "ninja":
                 yield from executed.commands_in(executed.commands_of_rules(os.fsdecode(text)))

@@ -14,6 +14,7 @@ import msgspec
 
 from gproc.bundle.home import Installation
 from gproc.bundle.image import Image
+from gproc.bundle.texts.beside import modules_in
 
 _REQUIRED: Final = re.compile(
     rb"""(?:require|import)\s{0,40}\(?\s{0,40}["']([\w@][^"'\n]{0,200})["']"""
@@ -22,6 +23,8 @@ _REQUIRED: Final = re.compile(
 _IN_PACKAGE: Final = re.compile(r"(/.*)/node_modules/((?:@[^/]+/)?[^/]+)/")
 _TEXT_BYTES_MAX: Final = 1 << 20
 _PACKAGES_MAX: Final = 5000
+_SOURCES: Final = (".js", ".mjs", ".cjs")
+_SOURCES_MAX: Final = 200
 _OMITTED: Final = re.compile(r"/(\.cache|\.bin|test|tests|docs?)$")
 
 
@@ -52,9 +55,21 @@ def packages_of(image: Image, texts: list[tuple[str, bytes]], script: str) -> tu
             package = msgspec.json.decode(text, type=_Package)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
+        todo += _required_in(image, at)
         needed = {**package.dependencies, **package.optionalDependencies, **package.peerDependencies}
         todo += [(at, each) for each in needed]
     return tuple(Installation(at, _OMITTED) for at in found)
+
+
+def _required_in(image: Image, at: str) -> Iterator[tuple[str, str]]:
+    """What the sources of a package of the project require: a workspace, which npm links into node_modules."""
+    walk = image.glance(at)
+    if walk is None or "/node_modules/" in walk.real:
+        return
+    sources = [path for path, _ in modules_in(image, walk.real) if path.endswith(_SOURCES)]
+    for path in sources[:_SOURCES_MAX]:
+        for name in _required(image.text(path, _TEXT_BYTES_MAX)):
+            yield os.path.dirname(path), name
 
 
 def _required(text: bytes) -> Iterator[str]:

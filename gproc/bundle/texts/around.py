@@ -40,6 +40,11 @@ _FILES_MAX: Final = 300
 _BYTES_MAX: Final = 20 << 20
 """Of one directory.  One with more is no program's own, and is asked for by -f."""
 
+_WEAK_FILES_MAX: Final = 100
+_WEAK_BYTES_MAX: Final = 2 << 20
+"""Of one in which a program of the distribution reads a file: settings include others, texts have chapters, scenes have
+objects.  That is weaker evidence, so it may cost less."""
+
 _NAMES_MAX: Final = 20_000
 """In a directory in which a loop writes its outputs."""
 
@@ -63,14 +68,22 @@ class Near(NamedTuple):
 class Around:
     """The programs and scripts that a command runs, noted one by one, and what lies around them."""
 
-    def __init__(self, image: Image, surroundings: Surroundings, directories: Sequence[str], counts: bool) -> None:
-        """directories: that the command names, or works in.
+    def __init__(
+        self,
+        image: Image,
+        surroundings: Surroundings,
+        directories: Sequence[str],
+        counts: bool,
+        small: Sequence[str] = (),
+    ) -> None:
+        """directories: that the command names, or works in.  small: in which it reads a file.
 
         counts: whether it goes along; else there is nothing around any program.
         """
         self._image = image
         self._counts = counts
         self._directories = directories
+        self._small = small
         self._series = series.of_outputs() if counts else ()
         self._mentioned = Mentioned(image, surroundings)
         self._own: dict[str, os.stat_result] = {}
@@ -98,17 +111,19 @@ class Around:
 
     def files(self) -> Iterator[Near]:
         """Outside the working directory data gives way: what a program writes there is to be kept."""
-        if not self._counts or not (self._works_here or self._directories or self._own):
+        if not self._counts or not (self._works_here or self._directories or self._small or self._own):
             return
         cwd = self._real(self._mentioned.cwd)
         here = [cwd] if cwd and self._may_go(cwd) else []
+        roots = here if self._works_here or self._own else []
+        weak = set(self._small).difference(roots, self._directories)
         outputs = descriptors.outputs()
         small: dict[str, bool] = {}
-        for directory, program, status in self._looked_at(here if self._works_here or self._own else []):
+        for directory, program, status in self._looked_at(roots):
             known = directory in small or any(small[each] and within(directory, each) for each in small)
             if known or len(small) == _DIRECTORIES_MAX or not self._may_go(self._real(directory)):
                 continue
-            found = self._all_of(directory)
+            found = self._all_of(directory, directory in weak)
             small[directory] = found is not None
             if found is None:
                 continue
@@ -119,13 +134,14 @@ class Around:
                 if self._takes(path, size, status, outputs):
                     yield Near(path, program, not is_code(path) and not is_here)
 
-    def _all_of(self, directory: str) -> patterns.AllOf | None:
+    def _all_of(self, directory: str, is_weak: bool) -> patterns.AllOf | None:
         """Earlier outputs of a loop, `prog $i > out.$i`, go along as long as there is room for them."""
-        found = patterns.all_of(self._image, directory, _FILES_MAX, _BYTES_MAX, _MADE)
+        bounds = (_WEAK_FILES_MAX, _WEAK_BYTES_MAX) if is_weak else (_FILES_MAX, _BYTES_MAX)
+        found = patterns.all_of(self._image, directory, *bounds, _MADE)
         if found is not None or not self._series:
             return found
         omitted = re.compile("|".join((_MADE.pattern, *self._series)))
-        return patterns.all_of(self._image, directory, _FILES_MAX, _BYTES_MAX, omitted, _NAMES_MAX)
+        return patterns.all_of(self._image, directory, *bounds, omitted, _NAMES_MAX)
 
     def _looked_at(self, roots: list[str]) -> Iterator[tuple[str, str, os.stat_result]]:
         """Directories, each with what it lies around, and whose readers count: the program's, else its own."""
@@ -133,7 +149,7 @@ class Around:
             for directory in (*roots, *_places(os.path.dirname(program))):
                 yield directory, program, status
         first = next(iter(self._own.values()), None)
-        for directory in (*roots, *self._directories):
+        for directory in (*roots, *self._directories, *self._small):
             walk = self._image.glance(directory)
             if walk is not None and not self._mentioned.is_hidden(directory):
                 yield directory, "the command", first or walk.status

@@ -29,6 +29,11 @@ _PAYLOAD: Final = re.compile(r"[A-Za-z0-9+/=]{60,}")
 _COMMENT: Final = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
 _HERE_DOCUMENT: Final = re.compile(r"<<-?[ \t]*[\"'\\]?(\w+)[\"']?")
 _SUBSTITUTED: Final = re.compile(r"(?:\$\(|`)\s*([\w./+-]+)")
+_SOURCED: Final = re.compile(
+    r"(?:^|[;&{]|\b(?:then|else|do)\b)[ \t]*(?:\.|source)[ \t]+([\w.+-]{1,200})[ \t]*(?=$|[;&|)])", re.MULTILINE
+)
+"""A shell looks for a bare name on PATH: `. gettext.sh`."""
+
 _QUOTE: Final = re.compile("[\"']")
 _DEPTH_MAX: Final = 4
 
@@ -69,6 +74,7 @@ def commands_in(text: str) -> list[list[str]]:
         # A quotation that goes on in the next line: what is before it.
         for words in list(prefixes.in_shell_line(line)) or list(prefixes.in_shell_line(_QUOTE.split(line)[0])):
             found += _with_inner(words, 0)
+    found += [[match[1]] for match in _SOURCED.finditer(plain)]
     found += [[match[1]] for match in _SUBSTITUTED.finditer(plain) if not prefixes.is_builtin(match[1])]
     return [words for words in found if len(words[0]) <= _NAME_MAX][:COMMANDS_MAX]
 
@@ -154,6 +160,16 @@ def recipes_in(text: str) -> str:
     for _ in range(3):  # a variable may name another one
         lines = [_USED.sub(lambda match: values.get(match[1], match[0])[:1000], line)[:10_000] for line in lines]
     return "\n".join(lines).replace("$$", "$")
+
+
+_SHELL_OF_MAKE: Final = re.compile(
+    r"^(?:export[ \t]+|override[ \t]+)?SHELL[ \t]*[:?]{0,2}=[ \t]*(\S{1,200})", re.MULTILINE
+)
+
+
+def shells_in(text: str) -> list[list[str]]:
+    """The shells by which a Makefile has its recipes run: `SHELL := /bin/bash`."""
+    return [[name] for name in dict.fromkeys(_SHELL_OF_MAKE.findall(text)) if "$" not in name]
 
 
 _COMMAND: Final = re.compile(r"^[ \t]+command[ \t]*=[ \t]*(.+)$", re.MULTILINE)
