@@ -128,8 +128,7 @@ class BundleFetcher:
         is given up.  Raises: StoreError.
         """
         while True:
-            data = self.complete(bundle, digest)
-            if data is not None:
+            if (data := self.complete(bundle, digest)) is not None:
                 for piece in frames.pieces(digest, frames.CODEC_RAW, data):
                     yield piece
                 return
@@ -145,8 +144,7 @@ class BundleFetcher:
                         continue  # another process has put the bundle here
                     raise StoreError("the requested chunk is not in its bundle")
                 self._start(bundle, owner, None)
-            transfer = self._transfers.get(bundle)
-            if transfer is None:  # it begins when another one has ended
+            if (transfer := self._transfers.get(bundle)) is None:  # it begins when another one has ended
                 await self.change()
                 continue
             if transfer.partial is not None and digest not in transfer.partial.missing:

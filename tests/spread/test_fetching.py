@@ -11,6 +11,7 @@ import pytest
 
 from gproc.content.manifest import CHUNK_BYTES, Directory, Entry, File, Manifest, digest_of, encode
 from gproc.errors import StoreError
+from gproc.spread.checks import Checks
 from gproc.spread.fetching import MAX_CORRUPT, BundleFetcher
 from gproc.store.partial import Owner
 from gproc.store.root import Root
@@ -140,6 +141,30 @@ def test_receivers_of_this_node_share_its_transfer_and_get_the_same_chunks(tmp_p
         got = await asyncio.gather(*(chunk(fetcher, BUNDLE, digest) for digest in wanted), fetcher.root(BUNDLE, OWN))
         assert list(got[:-1]) == [BLOBS[digest] for digest in wanted]
         assert upstream.asked == Counter(dict.fromkeys(BLOBS, 1))
+
+    run(work())
+
+
+def test_a_chunk_that_comes_while_the_disk_is_asked_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its receiver was told that the chunk is not in its bundle, and the job there ended with 125: once in 5,000."""
+
+    async def work() -> None:
+        upstream = Upstream(BLOBS)
+        upstream.silent = True
+        fetcher = fetcher_of(tmp_path, upstream)
+        making = asyncio.create_task(fetcher.root(BUNDLE, OWN))
+        await upstream.until_asked(BUNDLE)
+        upstream.answer(BUNDLE, (BUNDLE,))
+        await upstream.until_asked(CHUNKS[0])
+
+        async def slow(self: Checks, bundle: bytes, owner: Owner) -> None:
+            monkeypatch.undo()
+            upstream.answer(BUNDLE, (CHUNKS[0],))
+
+        monkeypatch.setattr(Checks, "check", slow)
+        assert await chunk(fetcher, BUNDLE, CHUNKS[0]) == BLOBS[CHUNKS[0]]
+        upstream.answer(BUNDLE, tuple(CHUNKS[1:]))
+        assert content(await making) == DATA
 
     run(work())
 
