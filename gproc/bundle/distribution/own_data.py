@@ -33,9 +33,10 @@ _OF_ALL: Final = re.compile(
     r"/usr/(local/)?(share/(doc|man|info|locale|icons|themes|fonts|java|dict|mime|applications|pixmaps|terminfo|zoneinfo"
     r"|i18n|perl\d?|python\d?|sounds|X11|glib-2\.0|bash-completion|debconf|lintian|bug|pkgconfig|aclocal|keyrings|licenses"
     r"|common-licenses|dbus-1|polkit-1|tabset|wordlists|xml|sgml|mime-info)"
-    r"|lib(64)?/(debug|cmake|locale|python[^/]*|ssl|gcc|jvm|modules|systemd|tmpfiles\.d|sysusers\.d|udev|pkgconfig|ocaml|llvm[^/]*"
-    r"|os-release|[^/]*-linux-[^/]*/(gconv|pkgconfig|perl[^/]*|dri|security|systemd|engines-[^/]*|ossl-modules|cmake)))(/.*)?|/usr/(local/)?(share|lib|lib64|libexec)(/games)?"
-    r"|/usr/lib/[^/]*-linux-[^/]*"
+    r"|lib(64)?/(debug|cmake|locale|python[^/]*|ssl|gcc|jvm|modules|systemd|tmpfiles\.d|sysusers\.d|udev|pkgconfig"
+    r"|ocaml|llvm[^/]*|os-release"
+    r"|[^/]*-linux-[^/]*/(gconv|pkgconfig|perl[^/]*|dri|security|systemd|engines-[^/]*|ossl-modules|cmake)))(/.*)?"
+    r"|/usr/(local/)?(share|lib|lib64|libexec)(/games)?|/usr/lib/[^/]*-linux-[^/]*"
 )
 """What all programs share, and what other rules know: glibc's locales, zones, the libraries of interpreters."""
 
@@ -146,6 +147,7 @@ def _inside(image: Image, place: str, files_max: int, bytes_max: int) -> list[tu
     if walk is None or _OF_ALL.fullmatch(place) or _OF_ALL.fullmatch(walk.real):
         return None
     found: dict[str, int] = {}
+    size_bytes = 0
     todo = [place]
     while todo:
         path = todo.pop()
@@ -154,9 +156,10 @@ def _inside(image: Image, place: str, files_max: int, bytes_max: int) -> list[tu
             continue
         if stat.S_ISREG(walk.status.st_mode) and not set_id.has(image, path):
             found[path] = walk.status.st_size
+            size_bytes += walk.status.st_size
         elif stat.S_ISDIR(walk.status.st_mode) and (path == place or walk.real == path):
             todo += [f"{path}/{name}" for name in patterns.names_of(image, path) if not _OMITTED.fullmatch(name)]
-        if len(found) + len(todo) > 2 * files_max or sum(found.values()) > bytes_max:
+        if len(found) + len(todo) > 2 * files_max or size_bytes > bytes_max:
             return None
     return list(found.items()) if found and len(found) <= files_max else None
 
