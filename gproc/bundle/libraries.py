@@ -43,7 +43,7 @@ _LIBRARIES: Final = (
         re.compile(r"emacs(-\w+|[\d.]+)?"),
         (
             "share/emacs/*/lisp", "share/emacs/*/etc", "share/emacs/site-lisp", "lib/emacs", "libexec/emacs",
-            "/etc/emacs",
+            "/etc/emacs", "/var/cache/dictionaries-common",
         ),
     ),
     (re.compile(r"swipl"), ("lib/swi-prolog", "lib/swipl")),
