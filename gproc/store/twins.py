@@ -1,4 +1,4 @@
-"""Files of other bundles that are just as those of a new one are to be: these get another name, and are not copied.
+"""Installed files of other bundles that are just as those of a new one are to be: they get another name there.
 
 A script that was edited makes a new bundle.  All but one of its files, with an interpreter's library 1,400 to 3,000,
 lie in the bundle before it: to read, check and write these took a node a second, and 50 MB of its disk or memory, each
@@ -8,13 +8,19 @@ time.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from contextlib import ExitStack
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from gproc.content.manifest import Digest, File
 from gproc.store.partial import Owner, PartialBundle
 from gproc.store.root import Root
+
+INSTALLED: Final = re.compile(
+    rb"/(usr|opt|lib\w*|bin|sbin)/.*|.*/(lib|lib64|libexec)/[^/]+/.*|.*/(site-packages|node_modules)/.*", re.DOTALL
+)
+"""What programs install, wherever their prefix is.  Files of a project are not shared: `ls -l` shows a file's names."""
 
 
 class Indexed(Protocol):
@@ -61,7 +67,7 @@ class Twins:
         return False
 
     def _of(self, file: File) -> bytes | None:
-        chunks = list(file.chunks())
+        chunks = list(file.chunks()) if INSTALLED.fullmatch(file.path) else []
         first = self._store.location(chunks[0][0]) if chunks else None
         if first is None:
             return None
