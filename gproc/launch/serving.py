@@ -161,7 +161,11 @@ class Serving:
             self._tell(SpawnFailed(start.process, "limits", error.errno or 0, reason_of(error)))
             return
         holds = program.holds(start)
-        report, writer = _socket_pair() if holds else os.pipe()
+        try:
+            report, writer = _socket_pair() if holds else os.pipe()
+        except OSError:
+            group.remove()
+            raise
         try:
             pid = self._fork(start, group, stdio, writer)
         except OSError:
