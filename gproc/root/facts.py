@@ -107,6 +107,8 @@ class NodeFiles:
 
     `top` is "/" or, for tests, a directory that plays its part.  A file that is not public counts as absent: a slave
     that is root tells no user about places that this user cannot look into.
+
+    Any thread may ask: no memory is iterated over, and two that find out the same write the same down.
     """
 
     def __init__(self, top: bytes = b"") -> None:

@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 
@@ -39,7 +39,7 @@ PLAIN = Abilities(view=False, overlay=False, root=False, reason="the test wants 
 CALLER = Caller(os.getuid(), os.getgid(), ())
 
 
-def elsewhere(action: str) -> Ticket:
+def elsewhere(action: Literal["run", "map"]) -> Ticket:
     """A job whose bundle shall lie where this node cannot put it, so its view cannot be planned."""
     request = Request(nodes="1", argv=(b"/bin/true",), action=action, stdin=True, bin_root=b"/elsewhere")
     return Ticket(session=bytes(SESSION_BYTES), sequence=1, job=1, start_by_ms=1, caller=CALLER, request=request)
