@@ -18,7 +18,7 @@ import msgspec
 
 from gproc import native
 from gproc.launch import helper, operations
-from gproc.launch.cgroup import Cgroups, Group
+from gproc.launch.cgroup import Cgroups, Group, LeftGroups
 from gproc.launch.helper import Ended, Failed, Helper
 from gproc.launch.launcher import END_S, HELD, Launcher, Process
 from gproc.launch.operations import FORMAT, OOM_SCORE_ADJ, NotPlanned
@@ -70,6 +70,7 @@ class NativeLauncher(Launcher):
         self._pidfds: dict[int, int] = {}
         """Jobs by their number at the slave."""
         self._tasks = OwnTasks(abilities)
+        self._left_groups = LeftGroups()
         self._lease_ns = 0
 
     @classmethod
@@ -159,7 +160,7 @@ class NativeLauncher(Launcher):
     def _start(self, start: Start, stdio: tuple[int, int, int], on_exit: Callable[[JobEnd], None]) -> NativeJob:
         """Raises: NotPlanned, OSError."""
         plain = start.view.kind == "plain"
-        group = _group(start)
+        group = _group(start, self._left_groups)
         try:
             plan = operations.plan(
                 start, group, slave_uid=self._uid, oom_score=self._oom_score, deadline_ns=_deadline_ns(start),
@@ -169,12 +170,32 @@ class NativeLauncher(Launcher):
             started = (helper.start if plain else helper.start_private)(plan, stdio, holds=holds)
             if isinstance(started, Failed):
                 raise NotPlanned(started.stage, started.errno, started.message)
-            pidfd = _watched(started)
+            pidfd = self._watched(started, start.view.root, plain=plain)
         except BaseException:
             group.remove()
             raise
-        self._ends.register(pidfd, select.EPOLLIN)
         return NativeJob(start.process, started, pidfd, plain, start.view.root, group, on_exit)
+
+    def _watched(self, started: Helper, root: bytes, *, plain: bool) -> int:
+        """A pidfd of a job's first process, of whose end `_ends` tells.
+
+        Raises: OSError, and then nothing of the job runs.
+        """
+        pidfd = -1
+        try:
+            pidfd = os.pidfd_open(started.pid)
+            self._ends.register(pidfd, select.EPOLLIN)
+        except OSError:
+            # No descriptor is left, or epoll(7) may watch no more.  A job that we could not wait for must not run.
+            if pidfd >= 0:
+                os.close(pidfd)
+            started.close()
+            os.kill(started.pid, signal.SIGKILL)
+            os.waitpid(started.pid, 0)
+            if plain:
+                self._end_orphans(root)
+            raise
+        return pidfd
 
     # What became of it
 
@@ -194,12 +215,12 @@ class NativeLauncher(Launcher):
         directory = running.helper.take_directory() if isinstance(report, Ended) else -1
         running.helper.close()
         if running.plain and report is None:
-            self._end_orphans(running)
+            self._end_orphans(running.root)
         if running.group is not _NO_GROUP:
             running.group.remove()
         return _ending(running.process, report or helper.KILLED, directory)
 
-    def _end_orphans(self, running: NativeJob) -> None:
+    def _end_orphans(self, root: bytes) -> None:
         """A shim was killed, so the processes below it are our children now: end them."""
         from gproc.disk.trees import remove_tree
         from gproc.launch import plain
@@ -207,9 +228,9 @@ class NativeLauncher(Launcher):
         others = {other.helper.pid for other in self._running.values()}
         others.add(self._tasks.child)
         plain.end_below(but=frozenset(others))
-        if running.root:
+        if root:
             # The next slave removes the rest.
-            remove_tree(running.root, _AT_ONCE)
+            remove_tree(root, _AT_ONCE)
 
 
 def why_not_native() -> str:
@@ -231,25 +252,14 @@ def _deadline_ns(start: Start) -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int((timeout_s + _DEADLINE_LATER_S) * 1e9)
 
 
-def _group(start: Start) -> Group:
+def _group(start: Start, left: LeftGroups) -> Group:
     """The group of a job, if it has a bound that needs one.  Raises: NotPlanned."""
     if start.request.limits.max_procs is None and start.request.limits.mem_bytes is None:
         return _NO_GROUP
     try:
-        return Cgroups.here().make(start.request.limits)
+        return Cgroups.here().make(start.request.limits, left)
     except OSError as error:
         raise NotPlanned("limits", error.errno or 0, reason_of(error)) from error
-
-
-def _watched(started: Helper) -> int:
-    try:
-        return os.pidfd_open(started.pid)
-    except OSError:
-        # No descriptor is left.  A job that we could not wait for must not run.
-        started.close()
-        os.kill(started.pid, signal.SIGKILL)
-        os.waitpid(started.pid, 0)
-        raise
 
 
 def _kill(running: NativeJob) -> None:
