@@ -94,8 +94,8 @@ class SpoolFiles:
                 continue
             job = self._jobs[number] = _Job(owners[number])
             job.ended = True
-            for entry in os.scandir(os.path.join(self.place, name)):
-                self._resize(job, int(entry.name), entry.stat().st_size)
+            for index in _numbers(os.path.join(self.place, name)):
+                self._resize(job, index, os.stat(self._path(number, index)).st_size)
 
     def go_on(self, number: int, uid: int) -> tuple[FoundSpool, SpoolEnd]:
         """A job goes on whose master has crashed.  What that one had not written to its end is cut off.
@@ -297,10 +297,15 @@ class SpoolReader:
         return True
 
     def _files(self) -> list[int]:
-        try:
-            return sorted(map(int, os.listdir(self._place)))
-        except FileNotFoundError:
-            return []
+        return sorted(_numbers(self._place))
+
+
+def _numbers(place: str) -> list[int]:
+    """Those of a job's files.  Other names are not ours, as `lost+found` or a copy that a person made."""
+    try:
+        return [int(name) for name in os.listdir(place) if name.isascii() and name.isdigit()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _read_whole(path: str, found: FoundSpool) -> int:

@@ -116,8 +116,10 @@ def claim(path: bytes) -> BinRoot:
                 return BinRoot(path, fd)
         except FileNotFoundError:
             pass
-        except LaunchError:
+        except BaseException as error:
             os.close(fd)
+            if isinstance(error, OSError):  # flock(2) on NFS without a lock server, or a directory of root's on NFS
+                raise LaunchError(_refused(path, error)) from error
             raise
         os.close(fd)
     raise LaunchError(f"binRoot {os.fsdecode(path)} is removed again and again: does another program use it?")

@@ -288,3 +288,17 @@ def test_a_job_that_writes_far_more_than_is_kept_does_not_fill_the_log(
         for number in range(300):
             files.write([Batch(3, 1000, [entry(number * 1000, 1000)], False)])
     assert len([line for line in caplog.messages if line.startswith("dropped ")]) == 1
+
+
+def test_a_stray_file_kept_the_master_from_starting(tmp_path: Path) -> None:
+    """Such as `lost+found`, or a copy that a person has made."""
+    files = SpoolFiles(str(tmp_path), SpoolBounds())
+    files.write([Batch(1, 7, [packed(SpoolEntry(0, STDOUT, 0, 1.0, b"said"))], ended=True)])
+    (tmp_path / "1" / "0.bak").write_bytes(b"x")
+    (tmp_path / "1" / "lost+found").mkdir()
+    (tmp_path / "2").write_bytes(b"x")
+    again = SpoolFiles(str(tmp_path), SpoolBounds())
+    again.open({1: 7, 2: 7})
+    reader = SpoolReader(str(tmp_path), 1)
+    assert [entry.data for entry in reader.read()] == [b"said"]
+    reader.close()
