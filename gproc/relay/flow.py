@@ -1,4 +1,4 @@
-"""Credit windows: how much each writer may send.  No I/O: sending and granting are callbacks.
+"""Credit windows: how much each writer may send.  Pure: sending and granting are callbacks.
 
 A reader grants its writer a number of bytes for each stream of each job.  A writer without credit keeps its data, and
 grants no more to its own writers.  So a slow reader holds back only its own job, up to the programs' pipes.  A hop

@@ -1,4 +1,4 @@
-"""Membership in the tree, as two tables of states: a slave at its parent, and a child as its parent sees it.
+"""Membership in the tree, as two tables of states: a slave at its parent, and a child as its parent sees it.  Pure.
 
 Rules only: events go in, effects come out.  `gproc.node.uplink` and `gproc.relay.children` have the connections.
 `Membership.handle` decides what happens when a parent dies.
