@@ -87,15 +87,16 @@ class InputFiles:
 
     def _parts(self, job: int) -> list[InputPart]:
         """The blocks of both files, in order."""
-        found: dict[int, InputPart] = {}
+        found: dict[tuple[int, bool], InputPart] = {}
+        """By offset, and whether it is the end: the end has the offset of a byte that never comes."""
         for index in (0, 1):
             with (
                 contextlib.suppress(FileNotFoundError, Broken), open(self._path(job, index), "rb") as file,
             ):  # fmt: skip
                 for entry, _ in entries_in(file.read()):
-                    found.setdefault(entry.offset + bool(not entry.data), InputPart(entry.offset, entry.data))
+                    found.setdefault((entry.offset, not entry.data), InputPart(entry.offset, entry.data))
         whole: list[InputPart] = []
-        for part in sorted(found.values(), key=lambda part: (part.offset, not part.data)):
+        for _, part in sorted(found.items(), key=lambda each: each[0]):
             if whole and part.offset != whole[-1].offset + len(whole[-1].data):
                 whole.clear()  # what is before a gap is of no use
             whole.append(part)
@@ -165,7 +166,8 @@ class JobInputLog:
                         await self._keeper.run(partial(self._files.give_up, self._job))  # before nodes get it
                 self.begun.set()
                 for _, written in queue:
-                    written()
+                    if not self._closed:  # also by one of them
+                        written()
         finally:
             self._writing = None
 

@@ -137,7 +137,8 @@ class SpoolFiles:
         data = b"".join(batch.entries)
         index = max(job.sizes, default=0)
         is_full = job.sizes.get(index, 0) >= self._file_bytes
-        index += is_full
+        if is_full:
+            index += 1
         if is_full or job.lacks_positions:
             data = b"".join((*job.positions.entries(time.time()), data))
         for entry in batch.entries:
@@ -160,7 +161,7 @@ class SpoolFiles:
         return SpoolEnd(index, job.sizes.get(index, 0))
 
     def _append(self, number: int, job: _Job, index: int, data: bytes) -> None:
-        """Raises: OSError, and then nothing was appended."""
+        """Raises: OSError, and then nothing was appended that is read."""
         path = self._path(number, index)
         try:
             handle = os.open(path, _APPEND, 0o600)
@@ -173,7 +174,11 @@ class SpoolFiles:
             while view:
                 view = view[os.write(handle, view) :]
         except OSError:
-            os.ftruncate(handle, before)
+            try:
+                os.ftruncate(handle, before)
+            except OSError:
+                # Half an entry stays.  Nobody could read what is behind it, so the next one begins a new file.
+                self._resize(job, index, max(self._file_bytes, os.fstat(handle).st_size))
             raise
         finally:
             os.close(handle)
@@ -184,7 +189,7 @@ class SpoolFiles:
         return used + size <= self._bounds.each_bytes and together + size <= self._bounds.all_bytes
 
     def _make_room(self, number: int, job: _Job, index: int, size: int) -> None:
-        """Remove old output so that this much more fits: first of this user, then of all users."""
+        """Remove the oldest output until this much more fits: first this user's, then that of all users."""
         job.sizes.setdefault(index, 0)  # so that this file counts as the one that is written
         used, together = self._used.get(job.uid, 0), sum(self._used.values())
         if (over := used + size - self._bounds.each_bytes) > 0:

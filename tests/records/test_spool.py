@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -302,3 +303,37 @@ def test_a_stray_file_kept_the_master_from_starting(tmp_path: Path) -> None:
     reader = SpoolReader(str(tmp_path), 1)
     assert [entry.data for entry in reader.read()] == [b"said"]
     reader.close()
+
+
+def test_half_an_entry_that_could_not_be_cut_off_hid_all_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system that has become read-only for a while, or NFS that has lost its server."""
+    files = SpoolFiles(str(tmp_path), SpoolBounds())
+    write = os.write
+    written: list[int] = []
+
+    def batch(offset: int, data: bytes) -> Batch:
+        return Batch(1, 7, [packed(SpoolEntry(0, STDOUT, offset, 1.0, data))], ended=False)
+
+    def failing(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def half(handle: int, data: memoryview) -> int:
+        if written:
+            return failing()
+        written.append(write(handle, data[: len(data) // 2]))
+        return written[0]
+
+    files.write([batch(0, b"first")])
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "ftruncate", failing)
+        broken.setattr(os, "write", half)
+        files.write([batch(5, b"second")])
+    files.write([batch(11, b"third")])
+    reader, said = SpoolReader(str(tmp_path), 1), []
+    while found := reader.read():
+        said += [entry.data for entry in found if entry.data]
+    reader.close()
+    assert said == [b"first", b"third"]
+    assert reader.broken == ""
