@@ -22,7 +22,7 @@ OUTPUTS: Final = (1, 2)
 """What a command prints may go to a file there, which is nothing that its program reads."""
 
 _WRITERS_END_MS: Final = 200
-"""`cat x.sh | gproc e . sh` waits so long for the script's end.  Of `<<END` a shell has written all before."""
+"""`cat x.sh | gproc e . sh` waits so long for the script's end.  With `<<END` the shell has written it before."""
 
 
 def allow_all() -> None:

@@ -71,7 +71,7 @@ def send(steps: Iterator[Seen], source: TreeReader, out: Out, missed: Missed, kn
 
 
 class _Unread(Exception):
-    """A file could not be read, or not to its end.  Errors of the stream itself are not Unreadable."""
+    """A file could not be read, or not to its end.  Errors of the stream itself are others."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error)

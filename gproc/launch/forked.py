@@ -239,7 +239,7 @@ class ForkedLauncher(Launcher):
             elif isinstance(outcome, FirstFound):
                 self._found(outcome)
             elif outcome.view and self._child:
-                # An executed launcher has forked the real one, as in `fork`: reap the first.
+                # An executed launcher has forked the real one, as `forked` has: reap the first.
                 os.waitpid(self._child, 0)
                 self._child = 0
         if not alive:

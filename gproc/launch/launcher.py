@@ -1,7 +1,7 @@
 """The slave's side: starts programs, sends them signals, and learns how they ended.
 
-A slave calls `Launcher.fork` before anything else, without any thread, event loop or large import, because a slave
-without the static helper forks its launcher there: `launch.forked` says why.
+A slave calls `Launcher.for_this_node` before anything else, without any thread, event loop or large import, because a
+slave without the static helper forks its launcher there: `launch.forked` says why.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Launcher(ABC):
     python_because: str = ""
 
     @staticmethod
-    def fork(*, private: bool = True, native: bool = True) -> Launcher:
+    def for_this_node(*, private: bool = True, native: bool = True) -> Launcher:
         """A launcher for this node, which has found out what the node allows.
 
         private: give jobs namespaces and a view of their own, if the node allows it (`-p`).

@@ -75,7 +75,7 @@ class NativeLauncher(Launcher):
 
     @classmethod
     def found(cls, *, private: bool) -> NativeLauncher:
-        """private: as for `Launcher.fork`.  Raises: LaunchError."""
+        """private: as for `Launcher.for_this_node`.  Raises: LaunchError."""
         if private:
             abilities = _tried()
         else:

@@ -38,14 +38,14 @@ class BinRoot:
     def __init__(self, path: bytes, fd: int) -> None:
         self.path = path
         self._fd = fd
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def hold(self) -> None:
         """Make it again if it was removed: otherwise every new job would fail.  Running jobs have their mounts.
 
         Raises: LaunchError if another directory is there that cannot be binRoot.
         """
-        with self._turn:
+        with self._lock:
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._fd), os.stat(self.path, follow_symlinks=False)):
                     return

@@ -26,7 +26,7 @@ class Full:
         return getattr(self.ends, name)
 
 async def main(kind):
-    launcher = Launcher.fork(private=kind == "private")
+    launcher = Launcher.for_this_node(private=kind == "private")
     if launcher.abilities.view != (kind == "private"):
         print("skipped")
         return

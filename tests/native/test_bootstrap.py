@@ -80,7 +80,7 @@ def test_a_front_end_that_goes_away_leaves_no_slave(helper: str, place: Path, st
 
 
 def test_helpers_stayed_for_ever(helper: str, place: Path, stopped: None) -> None:
-    """55 kB for each version: the one that starts a slave stays, one that runs, and if none does the last one."""
+    """Some 80 kB for each version: the one that starts a slave stays, one that runs, and if none does the last one."""
     content = Path(helper).read_bytes()
     for mark in range(6):
         path = place / f"helper-{mark:032x}"
