@@ -42,6 +42,16 @@ def widen(pipe: int, wanted_bytes: int) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, wanted_bytes)
 
 
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of it to one that waits until there is room.
+
+    Raises: OSError, when part of it may be written: a disk that is nearly full takes some, and says so the next time.
+    """
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
 def outputs() -> frozenset[tuple[int, int]]:
     """Device and inode of what our standard output and error are."""
     found = set()

@@ -30,6 +30,7 @@ from gproc.copy.steps import (
     step_frame,
 )  # fmt: skip
 from gproc.copy.writer import Complain
+from gproc.descriptors import write_all
 from gproc.shown import shown
 
 
@@ -118,8 +119,7 @@ class Out:
         self._waiting.clear()
 
     def _write(self, view: memoryview) -> None:
-        while view:
-            view = view[os.write(self._to, view) :]
+        write_all(self._to, view)
 
 
 def _send_file(leaf: Leaf, handle: int, out: Out) -> None:

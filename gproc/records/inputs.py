@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Final, NamedTuple
 
+from gproc.descriptors import write_all
 from gproc.records.entries import Broken, SpoolEntry, entries_in, packed
 from gproc.records.keeper import RecordKeeper
 from gproc.wire.frames import STDOUT
@@ -64,9 +65,7 @@ class InputFiles:
         path = self._path(job, index)
         handle = os.open(path, _WRITE | (os.O_APPEND if size else os.O_TRUNC), 0o600)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(handle, view) :]
+            write_all(handle, data)
         finally:
             os.close(handle)
         self._at[job] = index, size + len(data)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
+from gproc.descriptors import write_all
 from gproc.records.entries import DATA_BYTES_MAX, HEAD_BYTES, Broken, SpoolEntry, SpoolFile, entries_in, to_drop
 from gproc.records.positions import FoundSpool, Positions
 
@@ -170,9 +171,7 @@ class SpoolFiles:
             handle = os.open(path, _APPEND, 0o600)
         before = job.sizes.get(index, 0)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(handle, view) :]
+            write_all(handle, data)
         except OSError:
             try:
                 os.ftruncate(handle, before)
