@@ -324,7 +324,13 @@ class Program:
             return
         from gproc.node.bringing import nothing_but  # few jobs bring files back
 
-        reader, writer = make_pipe(reader_is_ours=True)
+        try:
+            reader, writer = make_pipe(reader_is_ours=True)
+        except OSError as error:  # no descriptor is free
+            if directory >= 0:
+                close_aside(directory)
+            self._said(frames.FILES, nothing_but(reason_of(error)))
+            return
         try:
             self._process = self._services.collect(self.ticket, self._root, directory, writer, self._collected)
         except (GprocError, OSError) as error:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import msgspec
 import pytest
 
 from gproc import interpreter
 from gproc.errors import LaunchError
 from gproc.launch.own_tasks import OwnTasks
-from gproc.launch.protocol import Start
+from gproc.launch.protocol import ProgramEnded, Start
+from gproc.node import program as program_module
 from gproc.node import stdio
 from gproc.node.program import Program
 from gproc.node.services import LocalServices
 from gproc.node.tasks import TaskHost
 from gproc.relay.delivery import KEPT_BYTES
-from gproc.request.outcome import NotStarted, Outcome
+from gproc.request.outcome import NotStarted, Outcome, Returned
 from gproc.request.spec import Caller, Request, TerminalSize
 from gproc.root.abilities import Abilities
 from gproc.root.planner import Planner
@@ -66,6 +69,10 @@ class ServicesWithoutStore(LocalServices):
 
 def descriptors() -> list[str]:
     return sorted(os.listdir("/proc/self/fd"), key=int)
+
+
+def is_open(descriptor: int) -> bool:
+    return os.path.exists(f"/proc/self/fd/{descriptor}")
 
 
 def test_a_program_whose_view_cannot_be_planned_leaves_no_descriptor(
@@ -171,3 +178,41 @@ def test_a_terminal_that_cannot_be_made_whole_leaves_no_descriptor(
     with pytest.raises(OSError, match="Too many open files"):
         stdio.open_terminal(TerminalSize(24, 80), os.getuid())
     assert descriptors() == before
+
+
+def test_a_job_whose_files_need_a_descriptor_more_than_there_is_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never did, and the handle of its directory stayed."""
+
+    def scarce(*, reader_is_ours: bool) -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    class BusyServices(ServicesWithoutStore):
+        async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> None:
+            await asyncio.Event().wait()
+
+        def output(self, *said: object) -> None:
+            """Its relayed job passes it on."""
+
+    async def run() -> tuple[list[Outcome], bool]:
+        services = BusyServices(tmp_path)
+        request = Request(nodes="1", argv=(b"/bin/true",), collect=(b"*",))
+        ticket = msgspec.structs.replace(elsewhere("run"), request=request)
+        key = Signer(bytes(32)).public_key
+        words = JobWords(JobInput(key, ticket.session, 1), JobOrders(key, ticket.session, 1, b"n" * 16))
+
+        async def admitted() -> None:
+            """Everything may run."""
+
+        program = Program(services, cast(Any, services), ticket, words, admitted, lambda _: None)
+        program.start(Run(1, 1, Signed(b"", b""), Branch(0, {}), 1 << 16))
+        monkeypatch.setattr(program_module, "make_pipe", scarce)
+        directory = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+        before = set(threading.enumerate())
+        program._ended(ProgramEnded(1, 0, 0, False, directory))
+        for closing in set(threading.enumerate()) - before:
+            closing.join()
+        return services.outcomes, is_open(directory)
+
+    assert asyncio.run(run()) == ([Returned(0)], False)
