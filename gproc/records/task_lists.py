@@ -7,7 +7,6 @@ from collections.abc import Callable
 from tempfile import TemporaryFile
 from typing import IO, Final, TypeVar
 
-from gproc.descriptors import write_all
 from gproc.errors import GprocError
 from gproc.records.keeper import RecordKeeper
 from gproc.shown import reason_of
@@ -28,7 +27,7 @@ class TaskListFile:
         self._is_closed = False
 
     async def append(self, data: bytes) -> None:
-        await self._run(lambda file: write_all(file.fileno(), data))
+        await self._run(lambda file: _write_all(file, data))
 
     async def read(self) -> bytes:
         """The next bytes, from the first on; b"" at the end."""
@@ -58,3 +57,10 @@ class TaskListFile:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    """A disk that is nearly full takes part of it, and says only the next time that there is no room."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
