@@ -19,7 +19,7 @@ from gproc.launch.launcher import Launcher
 
 if __name__ == "__main__":
     # As in a slave, the fork comes before other imports.
-    launchers = {"python": Launcher.fork(native=False), "native": Launcher.fork()}
+    launchers = {"python": Launcher.for_this_node(native=False), "native": Launcher.for_this_node()}
 
 import argparse
 import asyncio

@@ -22,7 +22,7 @@ OUTPUTS: Final = (1, 2)
 """What a command prints may go to a file there, which is nothing that its program reads."""
 
 _WRITERS_END_MS: Final = 200
-"""`cat x.sh | gproc e . sh` waits so long for the script's end.  Of `<<END` a shell has written all before."""
+"""`cat x.sh | gproc e . sh` waits so long for the script's end.  With `<<END` the shell has written it before."""
 
 
 def allow_all() -> None:
@@ -40,6 +40,16 @@ def widen(pipe: int, wanted_bytes: int) -> None:
     with contextlib.suppress(OSError):
         if fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) < wanted_bytes:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, wanted_bytes)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of it to one that waits until there is room.
+
+    Raises: OSError, when part of it may be written: a disk that is nearly full takes some, and says so the next time.
+    """
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def outputs() -> frozenset[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""The families of errors a person can meet, and the exit status each one ends `gproc` with.
+"""The families of errors a person can meet, and the exit status each one ends `gproc` with.  Pure.
 
 An error carries its facts as attributes; `str(error)` is one sentence that names what was wrong and, if
 something can be done, what to do.  Only `gproc.cli` prints.  Exit statuses (docs/reference.md) are as of sh(1p)

@@ -97,7 +97,7 @@ The receiver ends a connection that has sent no preface within {HANDSHAKE_S:.0f}
 
 ## Versions
 
-This is version {frames.VERSION}; the oldest that ever was released is {frames.OLDEST_VERSION}. The form of the preface
+This is version {frames.VERSION}. No version before {frames.OLDEST_VERSION} was released. The form of the preface
 never changes, so any two versions recognise each other. A version talks to the one before it and to the one after it;
 to any other it says both versions and closes the connection.
 

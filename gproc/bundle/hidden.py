@@ -1,4 +1,4 @@
-"""Which names are hidden from guesses: all that begin with a dot, but for settings that tools read of a project.
+"""Which names are hidden from guesses: all that begin with a dot, but for settings that tools read of a project.  Pure.
 
 A hidden file may hold a secret, so it goes along only if somebody asks for it.  The names here are of formatters,
 checkers, test runners and interpreters, and hold none by their makers' documentation.  Not among them are those that

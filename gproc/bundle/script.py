@@ -1,4 +1,4 @@
-"""`#!` lines.  Pure.
+"""`#!` lines, as values: no file is read.
 
 Sources: execve(2), "Interpreter scripts"; fs/binfmt_script.c.
 """

@@ -258,7 +258,7 @@ class Foreground:
                     self.tasks.ended(event)
             case Staged(_, received_bytes, complete, rank):
                 self._progress.staged(rank, received_bytes, complete)
-                self._tell_detail(f"{self.job.nodes[rank]} has {received_bytes} bytes" + ", all" * complete)
+                self._tell_detail(f"{self.job.nodes[rank]} has {received_bytes} bytes{', all' if complete else ''}")
             case Started(missing=missing):
                 gone = f"; not connected: {missing}" if missing else ""
                 nodes = self.job.naming.fold(self.job.places)

@@ -1,4 +1,4 @@
-"""Which defaults of files hold beside the switches of a command line.  A rule.
+"""Which defaults of files hold beside the switches of a command line.  Pure.
 
 A file says how a user usually wants it, and the command line how it is wanted now.  So a default that contradicts a
 given switch gives way to it, and one that only says more about another switch waits for that one.  Switches that are

@@ -1,4 +1,4 @@
-"""The switches about jobs that outlive their clients."""
+"""The switches about jobs that outlive their clients.  Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The switches of `gproc map` alone."""
+"""The switches of `gproc map` alone.  Pure."""
 
 from __future__ import annotations
 

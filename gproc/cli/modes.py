@@ -1,4 +1,4 @@
-"""The modes of gproc, as a table: half of the grammar of the command line, `gproc.cli.switches` is the other."""
+"""The modes of gproc, as a table: half of the grammar of the command line, `gproc.cli.switches` is the other.  Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command line asks for of the nodes themselves: that they start, end, or take no jobs."""
+"""What a command line asks for of the nodes themselves: that they start, end, or take no jobs.  Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command line asks for, as values: one Struct for each mode.
+"""What a command line asks for, as values: one Struct for each mode.  Pure.
 
 A field has the name of its switch's GNU spelling, with its unit if it has one.  The defaults are here and nowhere else.
 `gproc.cli.switches` says which switches a mode takes.

@@ -1,4 +1,4 @@
-"""What the modes that run programs ask for: `gproc e` and `gproc map`."""
+"""What the modes that run programs ask for: `gproc e` and `gproc map`.  Pure."""
 
 from __future__ import annotations
 

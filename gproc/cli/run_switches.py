@@ -1,4 +1,4 @@
-"""The switches of `gproc e`: how a program runs, and how its output is shown.  `gproc map` shares some of them."""
+"""The switches of `gproc e`: how a program runs, and how its output is shown.  `gproc map` shares some.  Pure."""
 
 from __future__ import annotations
 

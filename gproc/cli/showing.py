@@ -15,6 +15,7 @@ from gproc.client.events import Stream
 from gproc.client.lines import Lines
 from gproc.client.merging import Merged, Reached
 from gproc.client.sinks import Sink
+from gproc.descriptors import write_all
 from gproc.naming.naming import Naming
 from gproc.nodespec import Place
 from gproc.request.outcome import Outcome
@@ -290,8 +291,7 @@ class IntoFiles:
             try:
                 if stat.S_ISFIFO(os.fstat(handle).st_mode):
                     raise OSError(errno.ENXIO, "")
-                while data:
-                    data = data[os.write(handle, data) :]
+                write_all(handle, data)
             finally:
                 os.close(handle)
         except OSError as error:

@@ -30,7 +30,7 @@ def run(options: SlaveOptions) -> int:
     # This comes first, before anything large is imported: the launcher's memory is copied for each job.
     manager = ServiceManager.taken_from(os.environ)
     allow_all()
-    launcher = Launcher.fork(private=options.private, native=os.environ.get("GPROC_INIT") != "python")
+    launcher = Launcher.for_this_node(private=options.private, native=os.environ.get("GPROC_INIT") != "python")
     try:
         return _run(options, launcher, manager)
     finally:

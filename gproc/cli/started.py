@@ -35,7 +35,7 @@ def run() -> int:
         os.set_inheritable(descriptor, False)
     content = _read_to_end(_SECRET)
     allow_all()
-    launcher = Launcher.fork(private=True, native=os.environ.get("GPROC_INIT") != "python")
+    launcher = Launcher.for_this_node(private=True, native=os.environ.get("GPROC_INIT") != "python")
     try:
         return _run(content, launcher)
     finally:

@@ -1,4 +1,4 @@
-"""What a switch of the command line is."""
+"""What a switch of the command line is.  Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The switches of gproc, as a table; docs/reference.md explains them.
+"""The switches of gproc, as a table; docs/reference.md explains them.  Pure.
 
 With `gproc.cli.modes` it is the grammar of the command line: the parser, the help pages, shell completion and
 the error messages read these two tables and nothing else.

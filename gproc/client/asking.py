@@ -1,4 +1,4 @@
-"""The questions that a session asks the master, each of which has one answer.  Without I/O."""
+"""The questions that a session asks the master, each of which has one answer.  Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The events of a job, as `gproc.Job` gives them to its caller."""
+"""The events of a job, as `gproc.Job` gives them to its caller.  Pure."""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ from gproc.copy.steps import (
     Whole,
 )
 from gproc.copy.writer import Complain, Writer
+from gproc.descriptors import write_all
 from gproc.errors import GprocError, PeerError
 from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Path, format_path
@@ -247,8 +248,7 @@ class IncomingTree:
         if self._handle is None:
             return
         try:
-            while data:
-                data = data[os.write(self._handle, data) :]
+            write_all(self._handle, data)
         except OSError as error:
             self._tear(leaf, error)
 

@@ -1,4 +1,4 @@
-"""The client's side of one connection to the master, without I/O: bytes in, events out; calls in, bytes out.
+"""The client's side of one connection to the master, without I/O: bytes in, events out; calls in, bytes out.  Pure.
 
 `gproc.client.driver` moves the bytes by poll(2), `gproc.client.aio` on an asyncio event loop.  Any number of jobs
 share a session.  Output that a caller does not take is not acknowledged: a job's programs wait for a caller that reads

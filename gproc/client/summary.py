@@ -1,4 +1,4 @@
-"""The summary of a job that has ended: how it failed, by node set, and the exit status."""
+"""The summary of a job that has ended: how it failed, by node set, and the exit status.  Pure."""
 
 from __future__ import annotations
 

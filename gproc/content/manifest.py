@@ -1,4 +1,4 @@
-"""What a bundle holds, as a value: the same on the front end, on every relay and on every node.
+"""What a bundle holds, as a value: the same on the front end, on every relay and on every node.  Pure.
 
 Paths are absolute, normalised bytes as the kernel has them ("/usr/bin/date"), relative to the root they will
 be laid out under.  Files are cut into chunks of `CHUNK_BYTES`, each named by the BLAKE3 digest of its bytes;

@@ -30,6 +30,7 @@ from gproc.copy.steps import (
     step_frame,
 )  # fmt: skip
 from gproc.copy.writer import Complain
+from gproc.descriptors import write_all
 from gproc.shown import shown
 
 
@@ -71,7 +72,7 @@ def send(steps: Iterator[Seen], source: TreeReader, out: Out, missed: Missed, kn
 
 
 class _Unread(Exception):
-    """A file could not be read, or not to its end.  Errors of the stream itself are not Unreadable."""
+    """A file could not be read, or not to its end.  Errors of the stream itself are others."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error)
@@ -118,8 +119,7 @@ class Out:
         self._waiting.clear()
 
     def _write(self, view: memoryview) -> None:
-        while view:
-            view = view[os.write(self._to, view) :]
+        write_all(self._to, view)
 
 
 def _send_file(leaf: Leaf, handle: int, out: Out) -> None:

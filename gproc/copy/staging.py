@@ -12,7 +12,7 @@ from typing import Final
 from gproc.copy.attributes import DEFAULT_LIST, by_descriptor, clear_lists
 
 DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""Its mode.  Passing through it needs no right to read."""
+"""How a directory on the way is opened.  O_PATH needs no right to read it."""
 
 STAGED: Final = b"new"
 """The one name in it."""

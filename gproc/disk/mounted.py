@@ -45,13 +45,13 @@ class MountTable:
     """
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._mountinfo = -1
         self._changed = select.poll()
         self._mounts: tuple[Mount, ...] = ()
 
     def now(self) -> tuple[Mount, ...]:
-        with self._turn:
+        with self._lock:
             if self._mountinfo < 0:
                 self._mountinfo = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
                 self._changed.register(self._mountinfo, select.POLLPRI)

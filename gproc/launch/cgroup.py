@@ -70,6 +70,21 @@ class Group(msgspec.Struct, frozen=True):
             _remove(_below(directory))
 
 
+class LeftGroups:
+    """Removes groups that killed slaves have left.  It looks once a minute at most: a look reads all groups there."""
+
+    def __init__(self) -> None:
+        self._looked_s: dict[bytes, float] = {}
+        """By directory, by time.monotonic()."""
+
+    def remove_below(self, parents: Iterable[bytes]) -> None:
+        now_s = time.monotonic()
+        for parent in parents:
+            if now_s - self._looked_s.get(parent, -_LEFT_S) >= _LEFT_S:
+                self._looked_s[parent] = now_s
+                _remove_left(parent)
+
+
 class Cgroups:
     """The hierarchies as this process finds them."""
 
@@ -77,16 +92,16 @@ class Cgroups:
         """mountinfo, own: what /proc/self/mountinfo and /proc/self/cgroup say: proc(5), cgroups(7)."""
         self._groups = dict(_own_groups(own))
         self._mounts = list(_mounts(mountinfo))
-        self._looked_s = -_LEFT_S
-        """When it was looked for groups that killed slaves have left."""
 
     @classmethod
     def here(cls) -> Cgroups:
         with open("/proc/self/mountinfo", "rb") as mountinfo, open("/proc/self/cgroup", "rb") as own:
             return cls(mountinfo.read(), own.read())
 
-    def make(self, limits: Limits) -> Group:
+    def make(self, limits: Limits, left: LeftGroups | None = None) -> Group:
         """A group with those bounds of `limits` whose controller this node has.
+
+        left: removes before what killed slaves have left there.
 
         Raises: OSError, which names the file that the kernel did not take.
         """
@@ -102,10 +117,8 @@ class Cgroups:
             self._why_none(_PIDS),
         )
         try:
-            if (now_s := time.monotonic()) - self._looked_s >= _LEFT_S:
-                self._looked_s = now_s
-                for directory in group.directories:
-                    _remove_left(os.path.dirname(directory))
+            if left is not None:
+                left.remove_below([os.path.dirname(directory) for directory in group.directories])
             for directory in group.directories:
                 os.mkdir(directory, 0o755)
             if pids is not None and limits.max_procs is not None:

@@ -131,9 +131,11 @@ class ForkedLauncher(Launcher):
             if self._lost:
                 raise LaunchError(_LOST)
             frame = protocol.framed(start)
-        except (LaunchError, ValueError) as error:
+        except BaseException as error:
             _close(fds)
-            raise LaunchError(str(error)) from error
+            if isinstance(error, ValueError):
+                raise LaunchError(str(error)) from error
+            raise
         self._on_exit[start.process] = on_exit
         self._send(frame, fds)
         return Process(self, start.process)
@@ -237,7 +239,7 @@ class ForkedLauncher(Launcher):
             elif isinstance(outcome, FirstFound):
                 self._found(outcome)
             elif outcome.view and self._child:
-                # An executed launcher has forked the real one, as in `fork`: reap the first.
+                # An executed launcher has forked the real one, as `forked` has: reap the first.
                 os.waitpid(self._child, 0)
                 self._child = 0
         if not alive:

@@ -1,16 +1,18 @@
 """The slave's side: starts programs, sends them signals, and learns how they ended.
 
-A slave calls `Launcher.fork` before anything else, without any thread, event loop or large import, because a slave
-without the static helper forks its launcher there: `launch.forked` says why.
+A slave calls `Launcher.for_this_node` before anything else, without any thread, event loop or large import, because a
+slave without the static helper forks its launcher there: `launch.forked` says why.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from gproc.errors import LaunchError
 from gproc.launch.protocol import JobEnd, Start
 from gproc.root.abilities import Abilities
 
@@ -24,6 +26,15 @@ END_S: Final = 5.0
 HELD: Final = (
     "the kernel holds them, as on a file system that does not answer or in a frozen control group; they are left behind"
 )
+
+
+def _why_no_jobs() -> str:
+    """Why this kernel cannot run jobs, as one clause; "" if it can."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        return f"its kernel has no pidfd_open(2), which came with Linux 5.3: {error.strerror}"
+    return ""
 
 
 class Process:
@@ -59,14 +70,16 @@ class Launcher(ABC):
     python_because: str = ""
 
     @staticmethod
-    def fork(*, private: bool = True, native: bool = True) -> Launcher:
+    def for_this_node(*, private: bool = True, native: bool = True) -> Launcher:
         """A launcher for this node, which has found out what the node allows.
 
         private: give jobs namespaces and a view of their own, if the node allows it (`-p`).
         native: use the static helper, if there is one.
 
-        Raises: LaunchError if it dies at once.
+        Raises: LaunchError if it dies at once, or this kernel can run no jobs.
         """
+        if reason := _why_no_jobs():
+            raise LaunchError(f"no job can run on this host: {reason}")
         from gproc.launch.native import NativeLauncher, why_not_native
 
         because = why_not_native() if native else "switched off by GPROC_INIT=python"

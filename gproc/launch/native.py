@@ -1,7 +1,6 @@
 """Starts jobs with the static helper: the slave itself starts a process for each, so there is no launcher process.
 
-The slave's own tasks (`gproc cp`, `gproc get`) run in Python.  The first of them starts a launcher process for all,
-which stays for a while.
+The slave's own tasks (`gproc cp`, `gproc get`) run in Python: `launch.own_tasks`.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gproc import native
-from gproc.errors import LaunchError
 from gproc.launch import helper, operations
-from gproc.launch.cgroup import Cgroups, Group
+from gproc.launch.cgroup import Cgroups, Group, LeftGroups
 from gproc.launch.helper import Ended, Failed, Helper
 from gproc.launch.launcher import END_S, HELD, Launcher, Process
 from gproc.launch.operations import FORMAT, OOM_SCORE_ADJ, NotPlanned
+from gproc.launch.own_tasks import OwnTasks
 from gproc.launch.protocol import JobEnd, ProgramEnded, SpawnFailed, Start
 from gproc.request.signals import can_be_passed
 from gproc.root.abilities import Abilities
@@ -32,8 +31,6 @@ from gproc.shown import reason_of
 
 if TYPE_CHECKING:
     import asyncio
-
-    from gproc.launch.forked import ForkedLauncher
 
 log = logging.getLogger("gproc")
 
@@ -46,9 +43,6 @@ _AT_ONCE: Final = 1000
 
 _DEADLINE_LATER_S: Final = 5.0
 """Seconds after a job's timeout at which its init ends it.  The master ends it before, and reports a timeout."""
-
-_TASKS_LINGER_S: Final = 60.0
-"""Seconds for which the process for our own tasks stays after the last task.  A new one takes 0.1 s to start."""
 
 
 class NativeJob(msgspec.Struct, frozen=True):
@@ -75,13 +69,13 @@ class NativeLauncher(Launcher):
         """Jobs by the pidfd of their first process: `_ends` reports pidfds."""
         self._pidfds: dict[int, int] = {}
         """Jobs by their number at the slave."""
-        self._tasks: ForkedLauncher | None = None
-        self._lingering: asyncio.TimerHandle | None = None
+        self._tasks = OwnTasks(abilities)
+        self._left_groups = LeftGroups()
         self._lease_ns = 0
 
     @classmethod
     def found(cls, *, private: bool) -> NativeLauncher:
-        """private: as for `Launcher.fork`.  Raises: LaunchError."""
+        """private: as for `Launcher.for_this_node`.  Raises: LaunchError."""
         if private:
             abilities = _tried()
         else:
@@ -94,13 +88,12 @@ class NativeLauncher(Launcher):
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         loop.add_reader(self._ends, self._some_ended)
-        if self._tasks is not None:
-            self._tasks.attach(loop)
+        self._tasks.attach(loop)
 
     def spawn(self, start: Start, stdin: int, stdout: int, stderr: int, on_exit: Callable[[JobEnd], None]) -> Process:
-        if start.task is not None:
-            return self._spawn_task(start, (stdin, stdout, stderr), on_exit)
         stdio = (stdin, stdout, stderr)
+        if start.task is not None:
+            return self._tasks.spawn(start, stdio, on_exit)
         assert self._loop is not None, "attach first"
         try:
             running = self._start(start, stdio, on_exit)
@@ -131,7 +124,7 @@ class NativeLauncher(Launcher):
         pidfd = self._pidfds.get(number)
         if pidfd is not None:
             return self._running[pidfd].helper.pid
-        return 0 if self._tasks is None else await self._tasks.first_process(number)
+        return await self._tasks.first_process(number)
 
     def prolong(self, until_s: float) -> None:
         self._lease_ns = int(until_s * 1e9)
@@ -139,9 +132,7 @@ class NativeLauncher(Launcher):
             running.helper.prolong(self._lease_ns)
 
     def close(self) -> None:
-        if self._lingering is not None:
-            self._lingering.cancel()
-        self._drop_tasks()
+        self._tasks.close()
         for running in self._running.values():
             _kill(running)
         self._bury_all()
@@ -169,7 +160,7 @@ class NativeLauncher(Launcher):
     def _start(self, start: Start, stdio: tuple[int, int, int], on_exit: Callable[[JobEnd], None]) -> NativeJob:
         """Raises: NotPlanned, OSError."""
         plain = start.view.kind == "plain"
-        group = _group(start)
+        group = _group(start, self._left_groups)
         try:
             plan = operations.plan(
                 start, group, slave_uid=self._uid, oom_score=self._oom_score, deadline_ns=_deadline_ns(start),
@@ -179,12 +170,32 @@ class NativeLauncher(Launcher):
             started = (helper.start if plain else helper.start_private)(plan, stdio, holds=holds)
             if isinstance(started, Failed):
                 raise NotPlanned(started.stage, started.errno, started.message)
-            pidfd = _watched(started)
+            pidfd = self._watched(started, start.view.root, plain=plain)
         except BaseException:
             group.remove()
             raise
-        self._ends.register(pidfd, select.EPOLLIN)
         return NativeJob(start.process, started, pidfd, plain, start.view.root, group, on_exit)
+
+    def _watched(self, started: Helper, root: bytes, *, plain: bool) -> int:
+        """A pidfd of a job's first process, of whose end `_ends` tells.
+
+        Raises: OSError, and then nothing of the job runs.
+        """
+        pidfd = -1
+        try:
+            pidfd = os.pidfd_open(started.pid)
+            self._ends.register(pidfd, select.EPOLLIN)
+        except OSError:
+            # No descriptor is left, or epoll(7) may watch no more.  A job that we could not wait for must not run.
+            if pidfd >= 0:
+                os.close(pidfd)
+            started.close()
+            os.kill(started.pid, signal.SIGKILL)
+            os.waitpid(started.pid, 0)
+            if plain:
+                self._end_orphans(root)
+            raise
+        return pidfd
 
     # What became of it
 
@@ -204,75 +215,22 @@ class NativeLauncher(Launcher):
         directory = running.helper.take_directory() if isinstance(report, Ended) else -1
         running.helper.close()
         if running.plain and report is None:
-            self._end_orphans(running)
+            self._end_orphans(running.root)
         if running.group is not _NO_GROUP:
             running.group.remove()
         return _ending(running.process, report or helper.KILLED, directory)
 
-    def _end_orphans(self, running: NativeJob) -> None:
+    def _end_orphans(self, root: bytes) -> None:
         """A shim was killed, so the processes below it are our children now: end them."""
         from gproc.disk.trees import remove_tree
         from gproc.launch import plain
 
         others = {other.helper.pid for other in self._running.values()}
-        if self._tasks is not None:
-            others.add(self._tasks.child)
+        others.add(self._tasks.child)
         plain.end_below(but=frozenset(others))
-        if running.root:
+        if root:
             # The next slave removes the rest.
-            remove_tree(running.root, _AT_ONCE)
-
-    # Our own tasks
-
-    def _spawn_task(self, start: Start, stdio: tuple[int, int, int], on_exit: Callable[[JobEnd], None]) -> Process:
-        if self._lingering is not None:
-            self._lingering.cancel()
-            self._lingering = None
-        if self._tasks is None or self._tasks.lost:
-            self._drop_tasks()
-            self._start_tasks(stdio)
-        tasks = self._tasks
-        assert tasks is not None
-
-        def ended(ending: JobEnd) -> None:
-            if tasks is self._tasks and tasks.idle and not tasks.lost:
-                self._linger()
-            on_exit(ending)
-
-        return tasks.spawn(start, *stdio, ended)
-
-    def _start_tasks(self, stdio: tuple[int, int, int]) -> None:
-        assert self._loop is not None, "attach first"
-        try:
-            self._tasks = self._tasks_launcher()
-        except OSError as error:
-            for handle in stdio:
-                os.close(handle)
-            raise LaunchError(f"cannot start a process for gproc's own tasks: {error.strerror}") from error
-        self._tasks.attach(self._loop)
-
-    def _tasks_launcher(self) -> ForkedLauncher:
-        from gproc.launch.forked import ForkedLauncher
-
-        try:
-            return ForkedLauncher.executed(self.abilities)
-        except PermissionError:
-            if self._uid == 0:
-                raise
-            # This user cannot read the interpreter.  The tasks are the same user's, who may read our memory anyway.
-            return ForkedLauncher.forked(private=self.abilities.view)
-
-    def _linger(self) -> None:
-        assert self._loop is not None
-        if self._lingering is not None:
-            self._lingering.cancel()
-        self._lingering = self._loop.call_later(_TASKS_LINGER_S, self._drop_tasks)
-
-    def _drop_tasks(self) -> None:
-        """The process for tasks is dead or not needed.  The next task starts another one."""
-        tasks, self._tasks = self._tasks, None
-        if tasks is not None:
-            tasks.close()
+            remove_tree(root, _AT_ONCE)
 
 
 def why_not_native() -> str:
@@ -294,25 +252,14 @@ def _deadline_ns(start: Start) -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int((timeout_s + _DEADLINE_LATER_S) * 1e9)
 
 
-def _group(start: Start) -> Group:
+def _group(start: Start, left: LeftGroups) -> Group:
     """The group of a job, if it has a bound that needs one.  Raises: NotPlanned."""
     if start.request.limits.max_procs is None and start.request.limits.mem_bytes is None:
         return _NO_GROUP
     try:
-        return Cgroups.here().make(start.request.limits)
+        return Cgroups.here().make(start.request.limits, left)
     except OSError as error:
         raise NotPlanned("limits", error.errno or 0, reason_of(error)) from error
-
-
-def _watched(started: Helper) -> int:
-    try:
-        return os.pidfd_open(started.pid)
-    except OSError:
-        # No descriptor is left.  A job that we could not wait for must not run.
-        started.close()
-        os.kill(started.pid, signal.SIGKILL)
-        os.waitpid(started.pid, 0)
-        raise
 
 
 def _kill(running: NativeJob) -> None:

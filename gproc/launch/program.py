@@ -205,7 +205,7 @@ def prepare(start: Start) -> PreparedTask | None:
     """The slave's own task that runs instead of a program, ready for `spawn`.  This needs the slave's rights."""
     if start.task is None:
         return None
-    with stage("errand"):
+    with stage("task"):
         return builtin.prepared(start.task)
 
 

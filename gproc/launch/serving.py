@@ -18,7 +18,7 @@ import msgspec
 
 from gproc.disk.trees import remove_tree
 from gproc.launch import init, plain, probe, program, protocol
-from gproc.launch.cgroup import Cgroups, Group
+from gproc.launch.cgroup import Cgroups, Group, LeftGroups
 from gproc.launch.protocol import FindFirst, FirstFound, Inbox, JobEnd, SignalProcess, SpawnFailed, Start
 from gproc.root import kernel
 from gproc.root.abilities import Abilities
@@ -96,6 +96,7 @@ class Serving:
         self._sock = sock
         self._able = able
         self._inbox = Inbox(sock)
+        self._left_groups = LeftGroups()
         self._poller = select.poll()
         self._by_number: dict[int, ForkedJob] = {}
         self._by_pidfd: dict[int, ForkedJob] = {}
@@ -161,7 +162,11 @@ class Serving:
             self._tell(SpawnFailed(start.process, "limits", error.errno or 0, reason_of(error)))
             return
         holds = program.holds(start)
-        report, writer = _socket_pair() if holds else os.pipe()
+        try:
+            report, writer = _socket_pair() if holds else os.pipe()
+        except OSError:
+            group.remove()
+            raise
         try:
             pid = self._fork(start, group, stdio, writer)
         except OSError:
@@ -189,7 +194,7 @@ class Serving:
         """The group of a job, if it has a bound that needs one: making a group costs more than the fork."""
         if start.request.limits.max_procs is None and start.request.limits.mem_bytes is None:
             return _NO_GROUP
-        return Cgroups.here().make(start.request.limits)
+        return Cgroups.here().make(start.request.limits, self._left_groups)
 
     def _fork(self, start: Start, group: Group, stdio: tuple[int, int, int], writer: int) -> int:
         if start.view.kind == "plain":

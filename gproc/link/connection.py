@@ -165,7 +165,7 @@ class Link(asyncio.BufferedProtocol):
                 if self._lost or self._why is not None:
                     return
                 assert self._transport is not None
-                if self._is_held():
+                if self._still_held():
                     self._transport.pause_reading()
                     self._loop.call_later(HOLD_S, self._look_again)
                     return
@@ -178,7 +178,8 @@ class Link(asyncio.BufferedProtocol):
         finally:
             shift.spend(since_s)
 
-    def _is_held(self) -> bool:
+    def _still_held(self) -> bool:
+        """Asks again, and forgets a hold that is over."""
         if self._may_go_on is not None and self._may_go_on():
             self._may_go_on = None
         return self._may_go_on is not None
@@ -188,7 +189,7 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is None or self._lost or self._transport.is_closing():
             return
         self.heard_s = time.monotonic()  # it may say more than we read
-        if self._is_held():
+        if self._still_held():
             self._loop.call_later(HOLD_S, self._look_again)
         elif self._shift is not None:
             self._shift.wait(self._go_on)

@@ -71,8 +71,10 @@ async def _connect(host: str, port: int, answered: Callable[[], None]) -> socket
                 await loop.sock_connect(connection, address)
             answered()
             return connection
-        except OSError as error:  # TimeoutError is one
+        except BaseException as error:
             connection.close()
+            if not isinstance(error, OSError):  # TimeoutError is one
+                raise
             problem = error
             if isinstance(error, ConnectionRefusedError):
                 answered()

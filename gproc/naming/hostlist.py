@@ -1,4 +1,4 @@
-"""Lists of host names as clush and pdsh write them: node[01-20],login1.  A rule.
+"""Lists of host names as clush and pdsh write them: node[01-20],login1.  Pure.
 
     <hosts> ::= <name> { "," <name> }
     <name>  ::= text, with any number of [ <range> { "," <range> } ] in it

@@ -9,6 +9,7 @@
 #include "init.h"
 
 #include "descendants.h"
+#include "descriptors.h"
 #include "failure.h"
 #include "identity.h"
 #include "left.h"
@@ -42,13 +43,7 @@ static void come_off(void) {
     unsigned long standard[4] = {0};
     SYS4(rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof all);
     SYS4(rt_sigaction, SIGCHLD, &standard, NULL, sizeof all); /* an ignored SIGCHLD would bury children unseen */
-    if (SYS3(close_range, REPORT_DESCRIPTOR + 1, ~0u, 0) == -ENOSYS) {
-        struct rlimit64 limit = {0, 0};
-        SYS4(prlimit64, 0, RLIMIT_NOFILE, NULL, &limit);
-        for (uint64_t descriptor = REPORT_DESCRIPTOR + 1; descriptor < limit.rlim_cur; descriptor++) {
-            SYS1(close, descriptor);
-        }
-    }
+    close_from(REPORT_DESCRIPTOR + 1);
     SYS3(fcntl, SLAVE_DESCRIPTOR, F_SETFD, FD_CLOEXEC);
     SYS3(fcntl, REPORT_DESCRIPTOR, F_SETFD, FD_CLOEXEC);
     SYS1(umask, 0);
@@ -99,7 +94,7 @@ static bool enclose(void) {
 
 /* Process 1 of a PID namespace that gets smaller rights with every line. */
 static bool make_private(uint32_t own_uid, uint32_t own_gid) {
-    bool of_root = plan.uid == 0; /* his program gets all rights again, by execve(2): it is to have those of the slave */
+    bool of_root = plan.uid == 0; /* root's program gets all rights at execve(2), so its bounding set must be the slave's */
     set(PR_SET_PDEATHSIG, SIGKILL);
     begin_stage(STAGE_VIEW);
     if (plan.own_users && !identity_map(own_uid, own_gid)) {
@@ -172,7 +167,7 @@ static bool make_plain(void) {
     return identity_gain_nothing(&plan);
 }
 
-/* With the rights of the job's user.  If he may not look there, the program is not going to start either. */
+/* With the rights of the job's user.  If the user may not look there, the program cannot start either. */
 static int open_start(void *opened) {
     *(int *)opened = plan.namespaces || identity_become(&plan) ? open_directory(plan.cwd) : -1;
     return 0;

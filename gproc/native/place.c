@@ -19,6 +19,8 @@
 
 #define TARGET_BYTES 4096u /* PATH_MAX */
 
+#define NOT_LOOKED (-4096) /* no errno is as large */
+
 struct search {
     const struct plan *plan;
     const char *path; /* below `from`, or absolute */
@@ -186,7 +188,7 @@ static bool put_all(const struct plan *plan, int node, int own, uint32_t depth, 
         if (type == 0) {
             good = ++*count > ENTRIES_MAX ? fail_in(-E2BIG, TOO_MANY, node, "") : put(node, own, name);
         } else if (type == S_IFDIR && type_of(node, name) == S_IFDIR && depth < DEPTH_MAX) {
-            struct search below = {.plan = plan, .path = name, .from = node, .found = -1, .list = -1};
+            struct search below = {.plan = plan, .path = name, .from = node, .found = NOT_LOOKED, .list = -1};
             good = place_as_user(find_below, &below, name);
             int inside = good && below.list >= 0 ? open_below(own, name) : -1;
             good = good && (below.list < 0 || inside >= 0);
@@ -355,12 +357,14 @@ static bool show(const struct operation *operation, const struct plan *plan, str
 
 bool place_make(const struct operation *operation, const struct plan *plan) {
     struct search search = {
-        .plan = plan, .path = operation->at, .from = AT_FDCWD, .whole = operation->whole, .found = -1, .list = -1};
+        .plan = plan, .path = operation->at, .from = AT_FDCWD, .whole = operation->whole, .found = NOT_LOOKED,
+        .list = -1};
     if (!place_as_user(find, &search, operation->at)) {
         return false;
     }
     if (search.found < 0) {
-        return fail(search.found == -1 ? -ENOENT : search.found, NULL, operation->at);
+        /* If it was not looked for, `identity_become` has noted why. */
+        return search.found != NOT_LOOKED && fail(search.found, NULL, operation->at);
     }
     int root = open_directory(operation->source);
     /* What is on the device of the job's own root is shown already, by an operation before this one. */

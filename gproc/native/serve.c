@@ -1,5 +1,6 @@
 #include "serve.h"
 
+#include "descriptors.h"
 #include "net.h"
 #include "path.h"
 
@@ -206,7 +207,7 @@ static _Noreturn void become_server(int listener, struct archive archive, long p
     SYS3(dup3, archive.file, 0, 0);
     SYS3(dup3, listener, 1, 0);
     SYS3(dup3, archive.news, 2, 0);
-    SYS3(close_range, 3, ~0u, 0);
+    close_from(3);
     archive.file = 0;
     archive.news = 2;
     if (SYS0(getppid) == parent) {

@@ -1,6 +1,7 @@
 #include "tending.h"
 
 #include "answer.h"
+#include "descriptors.h"
 #include "failure.h"
 #include "number.h"
 #include "path.h"
@@ -28,6 +29,7 @@ static int open_file(int directory, const char *name, const char *suffix, int fl
     return opened;
 }
 
+/* The pid of the process that has the lock; 0 if none has it; below 0, with a failure, if that cannot be known. */
 static long holder(int file) {
     struct flock lock = {.l_type = F_WRLCK};
     long result = SYS3(fcntl, file, F_GETLK, &lock);
@@ -35,7 +37,14 @@ static long holder(int file) {
         fail(result, NULL, "lock");
         return -1;
     }
-    return lock.l_type == F_UNLCK ? 0 : lock.l_pid;
+    if (lock.l_type == F_UNLCK) {
+        return 0;
+    }
+    if (lock.l_pid <= 0) { /* of another host, of a PID namespace that we do not see, or an open file description's */
+        fail(-EBUSY, "a process that cannot be seen from here has it", "lock");
+        return -1;
+    }
+    return lock.l_pid;
 }
 
 long slave_found(int directory, const char *name) {
@@ -66,7 +75,7 @@ static void rest(void) {
 /* Whether it becomes free within that time. */
 static bool is_free(int file, uint32_t ticks) {
     for (; ticks > 0; ticks--) {
-        if (holder(file) <= 0) {
+        if (holder(file) == 0) {
             return true;
         }
         still_doing("ends the slave that was there");
@@ -113,26 +122,26 @@ static bool put_at(int from, int to) {
     return result >= 0 || fail(result, NULL, "dup3");
 }
 
-/* Files first above the numbers that they shall have. */
+/* Files first above the numbers that they shall have.  No other descriptor of them is left: see `become_slave`. */
 static bool arrange(int secret, int ready, int lock, int log) {
     static const int places[4] = {SECRET_DESCRIPTOR, READY_DESCRIPTOR, LOCK_DESCRIPTOR, LOG_DESCRIPTOR};
     int files[4] = {secret, ready, lock, log};
-    int nothing = (int)SYS4(openat, AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC, 0);
-    if (nothing < 0) {
-        return fail(nothing, NULL, "/dev/null");
-    }
     for (uint32_t index = 0; index < 4; index++) {
-        files[index] = (int)SYS3(fcntl, files[index], F_DUPFD_CLOEXEC, LOG_DESCRIPTOR + 1);
+        int given = files[index];
+        files[index] = (int)SYS3(fcntl, given, F_DUPFD_CLOEXEC, LOG_DESCRIPTOR + 1);
         if (files[index] < 0) {
             return fail(files[index], NULL, "descriptors");
         }
+        close_quietly(given);
     }
     for (uint32_t index = 0; index < 4; index++) {
         if (!put_at(files[index], places[index])) {
             return false;
         }
+        close_quietly(files[index]);
     }
-    return put_at(nothing, 0);
+    int nothing = (int)SYS4(openat, AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC, 0);
+    return (nothing >= 0 || fail(nothing, NULL, "/dev/null")) && put_at(nothing, 0);
 }
 
 /* In the child.  The lock is of this process, and stays with it through execve(2). */
@@ -149,7 +158,7 @@ static bool become_slave(int directory, const char *name, const char *runtime, c
         return false;
     }
     /* After all closing: a process gives its lock up with any descriptor of that file. */
-    SYS3(close_range, LOG_DESCRIPTOR + 1, ~0u, 0);
+    close_from(LOG_DESCRIPTOR + 1);
     SYS4(rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
     struct flock whole = {.l_type = F_WRLCK};
     long result = SYS3(fcntl, LOCK_DESCRIPTOR, F_SETLK, &whole);

@@ -45,13 +45,16 @@ class NodeServices(Protocol):
         self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd,
         *, alike: bool = False,
     ) -> Process:  # fmt: skip
-        """Start the program with the request's variables, `added` and GPROC_ROOT.  The handles become the launcher's.
+        """Start the program with the request's variables, `added` and GPROC_ROOT.
 
-        alike: the view of another task of this ticket serves it too.  Raises: LaunchError.
+        handles: the program's 0, 1 and 2.  They are taken over in any case, also if this raises.
+        alike: the view of another task of this ticket serves it too.
+
+        Raises: LaunchError, OSError.
         """
 
     def collect(self, ticket: Ticket, root: Root | None, directory: int, to: int, ended: OnEnd) -> Process:
-        """Have the files that the job brings back written to `to`.  Both descriptors become the launcher's.
+        """Have the files that the job brings back written to `to`.  Both descriptors are taken over in any case.
 
         Raises: LaunchError, OSError.
         """

@@ -242,16 +242,17 @@ class Program:
             if self.ticket.request.action == "map":
                 self._host_tasks(root, run)
                 return
+            added = self._added(run)
             if self._terminal_size is None:
                 stdio = open_pipes(stdin=self.ticket.request.stdin)
             else:
                 stdio = open_terminal(self._terminal_size, self.ticket.caller.uid)
-            self._process = self._services.spawn(self.ticket, root, self._added(run), stdio.program, self._ended)
+            self._process = self._services.spawn(self.ticket, root, added, stdio.program, self._ended)
         except Exception as error:
             if not isinstance(error, GprocError | OSError):
                 log.exception("job %d: this is a bug in gproc", run.job)
             if stdio is not None:
-                stdio.close()
+                stdio.close_ours()
             self._end(NotStarted(shown_text(reason_of(error))))
             return
         self.state = State.STARTING
@@ -323,7 +324,13 @@ class Program:
             return
         from gproc.node.bringing import nothing_but  # few jobs bring files back
 
-        reader, writer = make_pipe(reader_is_ours=True)
+        try:
+            reader, writer = make_pipe(reader_is_ours=True)
+        except OSError as error:  # no descriptor is free
+            if directory >= 0:
+                close_aside(directory)
+            self._said(frames.FILES, nothing_but(reason_of(error)))
+            return
         try:
             self._process = self._services.collect(self.ticket, self._root, directory, writer, self._collected)
         except (GprocError, OSError) as error:

@@ -85,6 +85,15 @@ class LocalServices:
         self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd,
         *, alike: bool = False,
     ) -> Process:  # fmt: skip
+        try:
+            start = self._start_of(ticket, root, added, alike=alike)
+        except BaseException:
+            close_all(list(handles))
+            raise
+        return self._launcher.spawn(start, *handles, on_exit=ended)
+
+    def _start_of(self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], *, alike: bool) -> Start:
+        """Raises: LaunchError, OSError."""
         process = next(self._process_numbers)
         request = ticket.request
         bin_root = self._planner.bin_root_of(request)
@@ -100,19 +109,18 @@ class LocalServices:
         added = (*added, b"GPROC_ROOT=" + (view.root or bin_root))
         if request.collect and view.root:
             self._left[ticket.job] = view.root
-        start = Start(process=process, request=request, caller=ticket.caller, added=added, view=view, task=task)
-        return self._launcher.spawn(start, *handles, on_exit=ended)
+        return Start(process=process, request=request, caller=ticket.caller, added=added, view=view, task=task)
 
     def collect(self, ticket: Ticket, root: Root | None, directory: int, to: int, ended: OnEnd) -> Process:
-        from gproc.node.bringing import task_of  # few jobs bring files back
-
         handles = [directory, to]
         try:
+            from gproc.node.bringing import task_of  # few jobs bring files back
+
             if directory < 0:
                 raise LaunchError("the job's working directory could not be opened")
             task = task_of(ticket.request, None if root is None else root.manifest)
             handles.append(open_null())
-        except (LaunchError, OSError):
+        except BaseException:
             close_all(handles)
             raise
         view = View("namespaces" if self._launcher.abilities.view else "plain", (), b"", b"/")

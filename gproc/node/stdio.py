@@ -17,7 +17,8 @@ from gproc.wire import frames
 class Stdio(msgspec.Struct, frozen=True):
     """Descriptors, to be closed by the function that receives them.
 
-    program: the program's ends, as 0, 1 and 2.  input: our end of its input; -1 if it has none.
+    program: the program's ends, as 0, 1 and 2, which `NodeServices.spawn` takes over.
+    input: our end of its input; -1 if it has none.
     outputs: our ends of its output, by stream.
     """
 
@@ -25,8 +26,9 @@ class Stdio(msgspec.Struct, frozen=True):
     input: int
     outputs: dict[int, int]
 
-    def close(self) -> None:
-        close_all([*self.program, self.input, *self.outputs.values()])
+    def close_ours(self) -> None:
+        """Close our ends, if the program was not started."""
+        close_all([handle for handle in (self.input, *self.outputs.values()) if handle >= 0])
 
 
 def open_pipes(*, stdin: bool) -> Stdio:
@@ -34,7 +36,7 @@ def open_pipes(*, stdin: bool) -> Stdio:
     opened: list[int] = []
     try:
         ours, program = make_pipe(reader_is_ours=False) if stdin else (-1, open_null())
-        opened += [ours, program]
+        opened += [program] if ours < 0 else [ours, program]
         our_stdout, stdout = make_pipe(reader_is_ours=True)
         opened += [our_stdout, stdout]
         our_stderr, stderr = make_pipe(reader_is_ours=True)
@@ -56,8 +58,10 @@ def open_terminal(terminal_size: TerminalSize, uid: int) -> Stdio:
         if os.geteuid() == 0:
             os.fchown(program, uid, -1)
         resize(ours, terminal_size)
-        opened += [again := os.dup(program), third := os.dup(program)]
-        return Stdio((program, again, third), os.dup(ours), {frames.STDOUT: ours})
+        for source in (program, program, ours):
+            opened.append(os.dup(source))
+        again, third, our_input = opened[2:]
+        return Stdio((program, again, third), our_input, {frames.STDOUT: ours})
     except OSError:
         close_all(opened)
         raise

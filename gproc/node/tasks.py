@@ -24,7 +24,6 @@ import msgspec
 from gproc.errors import GprocError, PeerError
 from gproc.launch.protocol import ProgramEnded, SpawnFailed
 from gproc.node.ended import ENDING
-from gproc.node.pipes import close_all
 from gproc.node.running_task import RunningTask
 from gproc.node.stdio import open_pipes
 from gproc.relay.delivery import KEPT_BYTES
@@ -276,7 +275,7 @@ class TaskHost:
         try:
             running.process = self._services.spawn(ticket, self._root, added, stdio.program, ended, alike=running.alike)
         except BaseException:
-            close_all(list(stdio.outputs.values()))
+            stdio.close_ours()
             raise
         for stream, handle in stdio.outputs.items():
             os.set_blocking(handle, False)

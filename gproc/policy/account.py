@@ -4,8 +4,8 @@ Runs in a process of its own, which imports nothing of gproc.  A module of PAM m
 answer, it may crash, and it may leave threads, descriptors and processes behind.  So a child asks, and this process
 ends it and all that it started when it has answered, when the time is over, or when the daemon is gone.
 
-Exit status 0: it may be used.  1: it may not, and standard output has PAM's own words.  2: the time is over.
-3: the child ended without an answer.
+Exit status 0: it may be used.  10: it may not, and standard output has PAM's own words.  11: the time is over.
+12: the child ended without an answer.  Python itself ends with 1 and 2.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ WORDS_MAX: Final = 500
 TERMINAL: Final = b"gproc"
 """PAM_TTY, as pam_access(8) wants it of a service without a terminal."""
 
-REFUSED: Final = 1
-TOO_LATE: Final = 2
-CRASHED: Final = 3
+REFUSED: Final = 10
+TOO_LATE: Final = 11
+CRASHED: Final = 12
 
 ROUNDS: Final = 200
 """Rounds of killing what is left, 10 ms each.  Processes that the kernel does not end in that time stay."""
@@ -173,13 +173,34 @@ def _end_all() -> None:
     """Kill what is left.  Those below a process that was killed become our children, because we are their reaper."""
     for _ in range(ROUNDS):
         _reap(0)
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
-            children = [int(pid) for pid in file.read().split()]
+        children = _children()
         if not children:
             return
         for pid in children:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
+
+
+def _children() -> list[int]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return _children_by_stat()
+
+
+def _children_by_stat() -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    behind_name = file.read().rpartition(b")")[2]  # the name may have any byte: proc_pid_stat(5)
+            except OSError:  # it has ended
+                continue
+            if int(behind_name.split()[1]) == os.getpid():
+                found.append(int(name))
+    return sorted(found)
 
 
 if __name__ == "__main__":

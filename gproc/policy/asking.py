@@ -60,7 +60,7 @@ class AccountDesk:
 
     async def _ask(self, service: str, uid: int) -> str:
         """Why the account may not be used; "" if it may."""
-        from gproc.policy.account import TOO_LATE  # here, because most daemons ask nobody
+        from gproc.policy.account import REFUSED, TOO_LATE  # here, because most daemons ask nobody
 
         async with self._turns:
             words = [*interpreter.command(), "-I", "-S", _program(), service, str(uid), str(self._answer_s)]
@@ -86,7 +86,7 @@ class AccountDesk:
             return f"it does not answer within {self._answer_s:g} s"
         if status == 0:
             return ""
-        return shown(said) if said else "a module of it crashed"
+        return shown(said) if status == REFUSED and said else "a module of it crashed"
 
 
 def _program() -> str:

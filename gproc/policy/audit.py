@@ -1,4 +1,4 @@
-"""AuditTrail of what was done: one line of JSON for each act.  No environment, no input and no output is in them.
+"""A record of what was done: one line of JSON for each act.  No environment, no input and no output is in them.
 
 All characters but printable ASCII are escaped, so a record is one line whatever a user or a node said.
 """

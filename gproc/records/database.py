@@ -55,7 +55,9 @@ delete from tasks where number not in (select number from jobs);
 delete from actions where number not in (select number from jobs);
 """
 """What a master needs of the present only if it crashes, notes of tasks, and what a job did if it was no plain run.  An
-older gproc leaves these tables alone, so that rows may be left of jobs whose records it has removed."""
+older gproc leaves these tables alone, so that rows may be left of jobs whose records it has removed.
+
+life, node: `records.present.KeptLife` and `KeptNode` in msgpack."""
 
 _ALL: Final = ", ".join(COLUMNS)
 _BRIEF: Final = ", ".join(BRIEF_COLUMNS)

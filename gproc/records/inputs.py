@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Final, NamedTuple
 
+from gproc.descriptors import write_all
 from gproc.records.entries import Broken, SpoolEntry, entries_in, packed
 from gproc.records.keeper import RecordKeeper
 from gproc.wire.frames import STDOUT
@@ -64,9 +65,7 @@ class InputFiles:
         path = self._path(job, index)
         handle = os.open(path, _WRITE | (os.O_APPEND if size else os.O_TRUNC), 0o600)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(handle, view) :]
+            write_all(handle, data)
         finally:
             os.close(handle)
         self._at[job] = index, size + len(data)
@@ -87,15 +86,16 @@ class InputFiles:
 
     def _parts(self, job: int) -> list[InputPart]:
         """The blocks of both files, in order."""
-        found: dict[int, InputPart] = {}
+        found: dict[tuple[int, bool], InputPart] = {}
+        """By offset, and whether it is the end: the end has the offset of a byte that never comes."""
         for index in (0, 1):
             with (
                 contextlib.suppress(FileNotFoundError, Broken), open(self._path(job, index), "rb") as file,
             ):  # fmt: skip
                 for entry, _ in entries_in(file.read()):
-                    found.setdefault(entry.offset + bool(not entry.data), InputPart(entry.offset, entry.data))
+                    found.setdefault((entry.offset, not entry.data), InputPart(entry.offset, entry.data))
         whole: list[InputPart] = []
-        for part in sorted(found.values(), key=lambda part: (part.offset, not part.data)):
+        for _, part in sorted(found.items(), key=lambda each: each[0]):
             if whole and part.offset != whole[-1].offset + len(whole[-1].data):
                 whole.clear()  # what is before a gap is of no use
             whole.append(part)
@@ -165,7 +165,8 @@ class JobInputLog:
                         await self._keeper.run(partial(self._files.give_up, self._job))  # before nodes get it
                 self.begun.set()
                 for _, written in queue:
-                    written()
+                    if not self._closed:  # also by one of them
+                        written()
         finally:
             self._writing = None
 

@@ -38,7 +38,10 @@ LOST: Final = "the master ended while it ran"
 
 
 class Noted(NamedTuple):
-    """What makes a job's record, and what another master needs of it."""
+    """Makes a job's record, and what another master needs of it, when they are written.
+
+    So a job that changes ten times until then is encoded once.
+    """
 
     record: Callable[[], KeptJob]
     life: Callable[[], bytes | None]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
+from gproc.descriptors import write_all
 from gproc.records.entries import DATA_BYTES_MAX, HEAD_BYTES, Broken, SpoolEntry, SpoolFile, entries_in, to_drop
 from gproc.records.positions import FoundSpool, Positions
 
@@ -94,8 +95,8 @@ class SpoolFiles:
                 continue
             job = self._jobs[number] = _Job(owners[number])
             job.ended = True
-            for entry in os.scandir(os.path.join(self.place, name)):
-                self._resize(job, int(entry.name), entry.stat().st_size)
+            for index in _numbers(os.path.join(self.place, name)):
+                self._resize(job, index, os.stat(self._path(number, index)).st_size)
 
     def go_on(self, number: int, uid: int) -> tuple[FoundSpool, SpoolEnd]:
         """A job goes on whose master has crashed.  What that one had not written to its end is cut off.
@@ -137,7 +138,8 @@ class SpoolFiles:
         data = b"".join(batch.entries)
         index = max(job.sizes, default=0)
         is_full = job.sizes.get(index, 0) >= self._file_bytes
-        index += is_full
+        if is_full:
+            index += 1
         if is_full or job.lacks_positions:
             data = b"".join((*job.positions.entries(time.time()), data))
         for entry in batch.entries:
@@ -160,7 +162,7 @@ class SpoolFiles:
         return SpoolEnd(index, job.sizes.get(index, 0))
 
     def _append(self, number: int, job: _Job, index: int, data: bytes) -> None:
-        """Raises: OSError, and then nothing was appended."""
+        """Raises: OSError, and then nothing was appended that is read."""
         path = self._path(number, index)
         try:
             handle = os.open(path, _APPEND, 0o600)
@@ -169,11 +171,13 @@ class SpoolFiles:
             handle = os.open(path, _APPEND, 0o600)
         before = job.sizes.get(index, 0)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(handle, view) :]
+            write_all(handle, data)
         except OSError:
-            os.ftruncate(handle, before)
+            try:
+                os.ftruncate(handle, before)
+            except OSError:
+                # Half an entry stays.  Nobody could read what is behind it, so the next one begins a new file.
+                self._resize(job, index, max(self._file_bytes, os.fstat(handle).st_size))
             raise
         finally:
             os.close(handle)
@@ -184,7 +188,7 @@ class SpoolFiles:
         return used + size <= self._bounds.each_bytes and together + size <= self._bounds.all_bytes
 
     def _make_room(self, number: int, job: _Job, index: int, size: int) -> None:
-        """Remove old output so that this much more fits: first of this user, then of all users."""
+        """Remove the oldest output until this much more fits: first this user's, then that of all users."""
         job.sizes.setdefault(index, 0)  # so that this file counts as the one that is written
         used, together = self._used.get(job.uid, 0), sum(self._used.values())
         if (over := used + size - self._bounds.each_bytes) > 0:
@@ -297,10 +301,15 @@ class SpoolReader:
         return True
 
     def _files(self) -> list[int]:
-        try:
-            return sorted(map(int, os.listdir(self._place)))
-        except FileNotFoundError:
-            return []
+        return sorted(_numbers(self._place))
+
+
+def _numbers(place: str) -> list[int]:
+    """Those of a job's files.  Other names are not ours, as `lost+found` or a copy that a person made."""
+    try:
+        return [int(name) for name in os.listdir(place) if name.isascii() and name.isdigit()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _read_whole(path: str, found: FoundSpool) -> int:

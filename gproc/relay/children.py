@@ -345,7 +345,10 @@ class Children:
     async def _let_in(self, link: Link, first: Opening, peer: tls.PeerName, host: str) -> None:
         match first:
             case PeerHello(ticket) if link.channel == frames.CHANNEL_PEER:
-                link.receiver = ServedPeer(self._owner, link, await self._owner.may_serve(ticket))
+                bundle = await self._owner.may_serve(ticket)
+                if link.lost:  # meanwhile, so it would never be told that
+                    raise LinkLost("it has gone")
+                link.receiver = ServedPeer(self._owner, link, bundle)
                 link.allow_slow_reader()
                 link.send(messages.PeerReady())
             case messages.Attach(token) if link.channel == frames.CHANNEL_BULK:

@@ -60,7 +60,7 @@ asked for."""
 
 LOST_MAX: Final = 1024
 """A child that forgets a job loses what it has announced of it by then, once until the next Run: three windows of 1 MiB
-hold 768 announcements of 4 KiB.  A child that has lost more announces what it does not have."""
+hold 768 announcements of 4 KiB.  A child that has lost more has announced what it does not have: PeerError."""
 
 Later = Callable[[float, Callable[[], None]], object]
 """Calls a function in so many seconds."""

@@ -1,4 +1,4 @@
-"""Output arrives whole, in order and once, although each relay between a program and the master may die.  No I/O.
+"""Output arrives whole, in order and once, although each relay between a program and the master may die.  Pure.
 
 Each output stream of a rank counts its bytes from 0.  The node of the rank keeps what the master has not acknowledged
 (`KeptOutput`).  When another way leads to the node, the master says how much it has, and the node sends the rest again.

@@ -1,4 +1,4 @@
-"""Credit windows: how much each writer may send.  No I/O: sending and granting are callbacks.
+"""Credit windows: how much each writer may send.  Pure: sending and granting are callbacks.
 
 A reader grants its writer a number of bytes for each stream of each job.  A writer without credit keeps its data, and
 grants no more to its own writers.  So a slow reader holds back only its own job, up to the programs' pipes.  A hop
@@ -9,13 +9,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from gproc.errors import PeerError
 from gproc.wire.credit import quantum
 from gproc.wire.frames import InputBlock
 
 S = TypeVar("S")
+
+
+class _Queued(NamedTuple, Generic[S]):
+    """A frame that waits.  size: bytes of its data."""
+
+    rank: int
+    frame: bytes
+    size: int
+    source: S
 
 
 class Outlet(Generic[S]):
@@ -36,7 +45,7 @@ class Outlet(Generic[S]):
         self._quantum = quantum(source_window_bytes)
         self._emit = emit
         self._grant = grant
-        self._queue: deque[tuple[int, bytes, int, S]] = deque()
+        self._queue: deque[_Queued[S]] = deque()
         self._used: dict[S, int] = {}
         """The credit that each source used and did not get back."""
         self._owed: dict[S, int] = {}
@@ -56,9 +65,9 @@ class Outlet(Generic[S]):
         self._used[source] = used
 
     def push(self, rank: int, frame: bytes, size: int, source: S) -> bool:
-        """Pass on a frame with `size` bytes of data.  Returns whether that was possible at once."""
+        """Pass on a frame with `size` bytes of data, without its header.  Returns whether that was possible at once."""
         if self._queue or self._credit < size:
-            self._queue.append((rank, frame, size, source))
+            self._queue.append(_Queued(rank, frame, size, source))
             return False
         self._pass(frame, size, source)
         return True
@@ -84,7 +93,7 @@ class Outlet(Generic[S]):
         self._credit = self._window_bytes = window_bytes
         self.frame_bytes = quantum(window_bytes)
         queue, self._queue = self._queue, deque()
-        return [(source, size) for _, _, size, source in queue]
+        return [(waiting.source, waiting.size) for waiting in queue]
 
     def credit(self, size: int) -> list[int]:
         """The reader granted more.  Returns the ranks whose frames were passed on, once for each frame."""
@@ -93,7 +102,7 @@ class Outlet(Generic[S]):
         if self._crediting:  # `emit` has dropped a frame, and grants its size again: a call for each would be too deep
             return passed
         self._crediting = True
-        while self._queue and self._queue[0][2] <= self._credit:
+        while self._queue and self._queue[0].size <= self._credit:
             rank, frame, size, source = self._queue.popleft()
             self._pass(frame, size, source)
             passed.append(rank)

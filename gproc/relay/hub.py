@@ -117,7 +117,7 @@ class Hub(ABC):
         """Handle a node's question for a lease or a certificate.  The route in it begins here."""
 
     def pass_stacks(self, relayed: RelayedJob, shown: StacksShown) -> None:
-        """Where the processes of some ranks below are."""
+        """Pass on where the processes of some ranks below are."""
         relayed.upstream.send(shown)
 
     def kept_numbers(self) -> Collection[int]:

@@ -1,4 +1,4 @@
-"""Membership in the tree, as two tables of states: a slave at its parent, and a child as its parent sees it.
+"""Membership in the tree, as two tables of states: a slave at its parent, and a child as its parent sees it.  Pure.
 
 Rules only: events go in, effects come out.  `gproc.node.uplink` and `gproc.relay.children` have the connections.
 `Membership.handle` decides what happens when a parent dies.
@@ -32,7 +32,8 @@ SPREAD_S: Final = 0.2
 """The children of a node that has died dial the next one within this time, and not all at once."""
 
 ONE_OF_MANY_S: Final = 2.0
-"""How long one node may take to let a slave in, in seconds, before the next is dialled; in each round so much more."""
+"""How long one node may take to let a slave in, in seconds, before the next is dialled.  It grows by that much with
+each round."""
 
 ONE_OF_MANY_MAX_S: Final = 8.0
 """The most that it may take."""

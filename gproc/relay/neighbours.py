@@ -1,4 +1,4 @@
-"""The neighbours of a relayed job: the link that it came from, its parts below, and at the master its receipt."""
+"""The neighbours of a relayed job: the link that it came from, its parts below, at the master its receipt.  Pure."""
 
 from __future__ import annotations
 

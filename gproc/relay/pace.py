@@ -23,8 +23,8 @@ CHANGES_OF_NODE: Final = 4
 """Changes at once, for each node that may be below a child: all of them come, go, come elsewhere, and go again."""
 
 CHANGES_PART: Final = 32
-"""The part of the nodes that may be below a child which may come or go each second, without end: 512 each second of a
-child of the master, which costs the master a twentieth of a processor."""
+"""Divides the number of nodes that a child may have: so many may come or go each second, without end.  For a child of
+the master that is 512, which costs the master a twentieth of a processor."""
 
 CHANGES_S_LEAST: Final = 16
 """Each second, of a child of any node."""

@@ -1,4 +1,4 @@
-"""Relays one job in one process: from upstream to the downstreams that have a part in it, and back.
+"""Relays one job in one process: from upstream to the downstreams that have a part in it, and back.  Pure.
 
 No I/O: callers report what arrived, and callbacks send.  The way to a node may change while its job runs: then the same
 Run comes again on the new way (`resume`), and `gproc.relay.delivery` says what is sent once more."""

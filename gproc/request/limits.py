@@ -1,4 +1,4 @@
-"""Bounds on a job: the same value in a command, a ticket and a start."""
+"""Bounds on a job: the same value in a command, a ticket and a start.  Pure."""
 
 from __future__ import annotations
 

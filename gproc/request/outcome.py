@@ -2,7 +2,7 @@
 
 `kind` names the way in one word, for people and for JSON.
 
-The statuses follow sh(1p), timeout(1) and docker-run(1); docs/reference.md lists them.
+The statuses follow sh(1p), timeout(1) and docker-run(1); docs/reference.md lists them.  Pure.
 """
 
 from __future__ import annotations

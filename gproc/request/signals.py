@@ -1,4 +1,4 @@
-"""The signals that gproc can send to a job: one closed set, for the wire and the launcher."""
+"""The signals that gproc can send to a job: one closed set, for the wire and the launcher.  Pure."""
 
 from __future__ import annotations
 

@@ -38,14 +38,14 @@ class BinRoot:
     def __init__(self, path: bytes, fd: int) -> None:
         self.path = path
         self._fd = fd
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def hold(self) -> None:
         """Make it again if it was removed: otherwise every new job would fail.  Running jobs have their mounts.
 
         Raises: LaunchError if another directory is there that cannot be binRoot.
         """
-        with self._turn:
+        with self._lock:
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._fd), os.stat(self.path, follow_symlinks=False)):
                     return
@@ -116,8 +116,10 @@ def claim(path: bytes) -> BinRoot:
                 return BinRoot(path, fd)
         except FileNotFoundError:
             pass
-        except LaunchError:
+        except BaseException as error:
             os.close(fd)
+            if isinstance(error, OSError):  # flock(2) on NFS without a lock server, or a directory of root's on NFS
+                raise LaunchError(_refused(path, error)) from error
             raise
         os.close(fd)
     raise LaunchError(f"binRoot {os.fsdecode(path)} is removed again and again: does another program use it?")

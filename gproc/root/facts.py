@@ -107,6 +107,8 @@ class NodeFiles:
 
     `top` is "/" or, for tests, a directory that plays its part.  A file that is not public counts as absent: a slave
     that is root tells no user about places that this user cannot look into.
+
+    Any thread may ask: no memory is iterated over, and two that find out the same write the same down.
     """
 
     def __init__(self, top: bytes = b"") -> None:
@@ -146,16 +148,16 @@ class NodeFiles:
         return NodeFacts(
             namespaces,
             overlay,
-            self._directories(public, layout, [mount.point for mount in mounted], compared.identical),
-            compared.identical,
-            self._missing_tops(public, layout.tops, cwd),
-            self._same_links(public, layout),
-            compared.absent.union(lent),
-            self._held(public, manifest),
-            public.directory(cwd) is not None,
-            bool(manifest.loader) and _exists(public, manifest.loader),
-            bool(versions),
-            versions[0] if versions else (0, 0),
+            directories=self._directories(public, layout, [mount.point for mount in mounted], compared.identical),
+            identical=compared.identical,
+            tops=self._missing_tops(public, layout.tops, cwd),
+            links=self._same_links(public, layout),
+            absent=compared.absent.union(lent),
+            held=self._held(public, manifest),
+            has_cwd=public.directory(cwd) is not None,
+            has_loader=bool(manifest.loader) and _exists(public, manifest.loader),
+            has_libc=bool(versions),
+            glibc_version=versions[0] if versions else (0, 0),
         )
 
     def has(self, entry: Entry) -> bool:

@@ -6,6 +6,7 @@ Each raises OSError with the kernel's errno.  Numbers are those of <linux/sched.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -114,10 +115,18 @@ def close_from(first: int) -> None:
     """Close this and all higher descriptors.
 
     os.closerange() asks close_range(2) only if Python was built on a system that had it.  If not, it tries each number
-    up to the limit, and that may be a million.
+    up to the limit, and that may be a million.  The same holds for a kernel before Linux 5.9.
     """
     if _libc.syscall(ctypes.c_long(_CLOSE_RANGE), ctypes.c_ulong(first), ctypes.c_ulong(_LAST), ctypes.c_ulong(0)) != 0:
-        os.closerange(first, os.sysconf("SC_OPEN_MAX"))  # before Linux 5.9
+        try:
+            numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+        except OSError:
+            os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+            return
+        for number in numbers:
+            if number >= first:
+                with contextlib.suppress(OSError):  # the list's own is closed already
+                    os.close(number)
 
 
 def new_session_keyring() -> None:

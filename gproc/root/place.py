@@ -293,11 +293,7 @@ def make_top(operation: OwnTop) -> None:
     first = operation.at.split(b"/")[1]
     node, own = os.open(b"/", _LIST), os.open(operation.at, _HANDLE | os.O_DIRECTORY)
     try:
-        # It has the directory that we stand in: before anything is mounted there, which would come along.
-        put(node, own, first)
-        for name in map(os.fsencode, os.listdir(node)):
-            if name != first:
-                put(node, own, name)
+        put_node_top(node, own, first)
         for name in operation.directories:
             os.mkdir(name, 0o755, dir_fd=own)
         for name, target in operation.links:
@@ -308,6 +304,19 @@ def make_top(operation: OwnTop) -> None:
     finally:
         os.close(node)
         os.close(own)
+
+
+def put_node_top(node: int, own: int, first: bytes) -> None:
+    """Put the entries of the node's root directory into `own`.  Raises: OSError."""
+    if first:
+        # It has the directory that we stand in: before anything is mounted there, which would come along.
+        put(node, own, first)
+    names = os.listdir(node)
+    if len(names) > ENTRIES_MAX:
+        raise OSError(errno.E2BIG, "it has too many entries", "/")
+    for name in map(os.fsencode, names):
+        if not _kind(own, name):
+            put(node, own, name)
 
 
 def _kind(directory: int, name: bytes) -> int:

@@ -1,4 +1,4 @@
-"""The runtime as an archive: a tar file of directories and plain files, compressed by gzip.
+"""The runtime as an archive: a tar file of directories and plain files, compressed by gzip.  Pure.
 
 The same files give the same bytes.  It holds no link, no owner and no time, and names of at most 100 characters: what
 the static helper unpacks, native/untar.h.

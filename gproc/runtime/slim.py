@@ -1,4 +1,4 @@
-"""An ELF file without what no loader reads: the section table, symbols for linkers and debuggers.  A rule.
+"""An ELF file without what no loader reads: the section table, symbols for linkers and debuggers.  Pure.
 
 What is loaded stands in the program headers.  Everything behind the last byte that they name goes: of a Python that was
 built with -g two thirds of each extension module.

@@ -67,7 +67,7 @@ class LiveJob:
         changed: Callable[[LiveJob], None] = lambda _: None,
     ) -> None:  # fmt: skip
         """runs: by rank; None: its node is not connected any more.  ended: called once, when the last rank has ended.
-        has_room: called when more nodes may begin, if it runs on so many at a time.  changed: it was given an order."""
+        has_room: called when more nodes may begin (with --fanout).  changed: it was given an order."""
         self.job = job
         self.attached = attached
         self.spool: JobSpool | None = None

@@ -123,6 +123,7 @@ def import_asyncssh() -> None:
 def _import_asyncssh() -> None:
     # It warns of a child that it has reaped itself, as a ProxyCommand that ended.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
+    # For the whole process: no other thread may import anything meanwhile.
     usual = ctypes.util.find_library
     ctypes.util.find_library = _in_linkers_cache
     try:

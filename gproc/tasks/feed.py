@@ -8,7 +8,7 @@ Every node of the job reads and checks all orders, whichever nodes they are for.
 more, all nodes get as many as they may have.
 
 A task is given to another node only if its node says that it was not begun.  If a node is lost, so is every task that
-it had and of which it had not said this, because it is not known whether it ran.
+it had and of which it had not said this, because it is not known whether it ran.  Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What became of the tasks of one list, for people: which failed and how, which were lost, and the exit status."""
+"""What became of the tasks of one list, for people: which failed and how, which were lost; exit status.  Pure."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ showed at least that time when the answer came, whatever lies between the two.  
 ended (its client died, say), even if a relay swallowed the order.  A node without a lease runs nothing.
 
 No two machines' clocks are compared: each node counts durations on its own CLOCK_BOOTTIME, which goes on while a
-machine is suspended.  Pure: each time is an argument, in seconds.
+machine is suspended.  `LeaseKeeper` reads no clock: each time is an argument, in seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The name in a certificate: `gproc://CLUSTER/ROLE/NAME`, its only URI subjectAltName of that scheme."""
+"""The name in a certificate: `gproc://CLUSTER/ROLE/NAME`, its only URI subjectAltName of that scheme.  Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a job that one node and those below it get."""
+"""The part of a job that one node and those below it get.  Pure."""
 
 from __future__ import annotations
 

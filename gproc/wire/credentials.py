@@ -1,4 +1,4 @@
-"""Control messages about certificates: those that were revoked, and new ones for nodes whose own will end.
+"""Control messages about certificates: those that were revoked, and new ones for nodes whose own will end.  Pure.
 
 They are like those of `gproc.wire.messages`, whose tags they share.
 """

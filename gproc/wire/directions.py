@@ -1,4 +1,4 @@
-"""What one process may say to another: one closed union of messages for each direction, and its decoder.
+"""What one process may say to another: one closed union of messages for each direction, and its decoder.  Pure.
 
 A receiver decodes with the union of its direction, so what its peer may not say is no message at all, and its own
 `match` over the union is proved complete by the type checker (`assert_never`).

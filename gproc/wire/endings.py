@@ -1,4 +1,4 @@
-"""What is said of a job's end between nodes: each of these is signed, because a relay could gain by changing it.
+"""What is said of a job's end between nodes: each of these is signed, because a relay could gain by changing it.  Pure.
 
 They are like the messages of `gproc.wire.messages`, whose tags they share.
 """

@@ -1,4 +1,4 @@
-"""The framing of every connection: a preface each way, then frames.
+"""The framing of every connection: a preface each way, then frames.  Pure.
 
     preface:  "GPROC" | version u16 | channel u8
     frame:    payload length u32 | kind u8 | payload

@@ -1,4 +1,4 @@
-"""What a client and the master say to each other about jobs that the client did not start just now.
+"""What a client and the master say to each other about jobs that the client did not start just now.  Pure.
 
 A master of an older release knows none of these, and ends the connection of a client that sends one.
 """

@@ -1,4 +1,4 @@
-"""How busy the nodes are: the question that goes down the tree, and the answers that come up."""
+"""How busy the nodes are: the question that goes down the tree, and the answers that come up.  Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every control message, as a type: what two processes of gproc can say to each other.
+"""Every control message, as a type: what two processes of gproc can say to each other.  Pure.
 
 `gproc.wire.directions` says which process may send which of them to which other.  A message is encoded as a msgpack
 array with its tag first.  scripts/wire_document.py makes docs/wire.md from this module's types and docstrings.

@@ -1,4 +1,4 @@
-"""The proof by which the master believes a node's name: sent once, when the node joins.  Values only."""
+"""The proof by which the master believes a node's name: sent once, when the node joins.  Values only.  Pure."""
 
 from __future__ import annotations
 

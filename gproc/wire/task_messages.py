@@ -2,7 +2,7 @@
 
 The list is the standard input that the client sends: records as of `gproc.wire.tasks.listed_record`.  When its end is
 here, the client may leave.  A master of an older release ends the connection of a client that sends `SubmitTasks`; the
-others are sent only to a client that has asked for tasks in its ViewJob.
+others are sent only to a client that has asked for tasks in its ViewJob.  Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parts of what the master says of the tree."""
+"""Parts of what the master says of the tree.  Pure."""
 
 from __future__ import annotations
 

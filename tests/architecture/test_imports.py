@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,48 +29,14 @@ ORDER = (
 )  # fmt: skip
 """Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
 
-PURE = {
-    "errors", "shown", "boxes", "nodespec", "naming.naming", "naming.hosts", "naming.hostlist",
-    "naming.words",
-    "tree", "request.limits", "request.signals", "request.spec",
-    "request.outcome", "request.acts", "request.globs", "request.shell_line", "request.template", "policy.rules",
-    "content.manifest", "content.paths", "top.tail", "bundle.command.search_paths", "bundle.texts.executed",
-    "bundle.texts.named",
-    "bundle.command.prefixes",
-    "bundle.code_dirs", "bundle.zones",
-    "wire.frames", "wire.credit", "wire.messages", "wire.directions",
-    "wire.branch", "wire.offer", "wire.tags", "wire.tree_rows", "wire.loads", "wire.job_messages", "wire.credentials",
-    "wire.endings",
-    "wire.proofs", "wire.tasks", "wire.stacks", "relay.stack_merge", "wire.merging", "relay.merging",
-    "relay.announcing", "relay.common", "relay.neighbours", "relay.lease_questions",
-    "client.stack_tree", "client.stack_info",
-    "tasks.feed", "tasks.site", "tasks.tallies", "tasks.task", "request.wording",
-    "records.task_entries",
-    "client.task_listing", "client.asking", "wire.task_messages", "link.allowance", "records.record",
-    "records.rows", "records.unwritten", "records.entries", "records.positions",
-    "service.takers", "service.transfers", "client.keys", "cli.job_switches",
-    "relay.membership", "relay.delivery", "service.jobs", "service.window", "client.session", "client.session_job",
-    "node.stranded", "launch.procstat", "client.events", "client.summary",
-    "web.access", "relay.flow", "relay.relayed_job", "link.refusals", "link.turns", "spread.trees",
-    "store.room", "spread.progress", "spread.blame", "spread.scheduling",
-    "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",
-    "cli.switch", "cli.run_switches", "cli.map_switches", "cli.program_options", "cli.node_options",
-    "cli.kinds", "cli.giving_way", "root.code_layout", "root.view", "root.abilities", "root.asked", "root.where",
-    "root.redirected", "root.locale_archive", "runtime.archive", "runtime.slim",
-    "adapters.invoke.protocol", "adapters.invoke.attributes", "adapters.invoke.states",
-    "adapters.rsh.words", "adapters.rsh.login",
-    "adapters.gfork.access", "adapters.gfork.frames", "adapters.gfork.grammar", "adapters.gfork.keys",
-    "adapters.gfork.outbox", "adapters.gfork.routing", "adapters.gfork.settings", "adapters.gfork.switches",
-    "adapters.gfork.values", "adapters.gridftp.backends", "adapters.gridftp.memory", "adapters.gridftp.names",
-    "adapters.gridftp.options", "adapters.gridftp.packets",
-}  # fmt: skip
-"""Rules and values, without I/O."""
-
 NAMES_ONLY = {"request.signals": {"signal"}, "request.wording": {"signal"}, "cli.kinds": {"signal"}}
 """Rules that need a library only for names and numbers, here those of signals."""
 
-VALUES = {"", "root.facts", "root.layers", "trust.ticket"}
-"""What rules may import besides each other: the modules of the types that they take."""
+VALUES = {
+    "", "launch.cgroup", "launch.protocol", "locales", "root.facts", "root.layers", "service.draining",
+    "trust.revocations", "trust.signing", "trust.stamp", "trust.ticket", "trust.tls",
+}  # fmt: skip
+"""What rules may import besides each other: modules that do more, for types that rules take and functions of values."""
 
 ONLY = {
     "ssl": {"trust.tls", "link.transport"},
@@ -106,6 +73,15 @@ def tree_of(module: str) -> ast.Module:
 
 def is_for_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+SAYING_SO = re.compile(r"\bPure\b")
+
+PURE = {
+    "adapters.rsh.login", "store.room",
+    *(name for name in SOURCES if SAYING_SO.search(ast.get_docstring(tree_of(name)) or "")),
+}  # fmt: skip
+"""Rules and values, without I/O: the modules whose docstring says "Pure", and two more."""
 
 
 @cache

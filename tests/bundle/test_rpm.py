@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gproc.bundle.distribution import rpm
 from gproc.bundle.distribution.packages import Packages
 from gproc.bundle.distribution.rpm import Header, Rpm, split
 from gproc.bundle.image import Image
@@ -163,3 +164,16 @@ def test_a_programs_package_goes_along(tmp_path: Path, rpms: list[Path], packed:
     paths = {os.fsdecode(file.path) for file in bundle.manifest.files()}
     assert paths >= FOUND
     assert not [path for path in paths if path.startswith(("/usr/share/doc/", "/usr/share/man/"))]
+
+
+def test_an_rpmdb_that_writes_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that it wrote was read into memory, and its size was looked at then."""
+    place = tmp_path / "root/var/lib/rpm"
+    place.mkdir(parents=True)
+    (place / "Packages.db").write_text("RpmP")
+    (tmp_path / "rpmdb").write_text("#!/bin/sh\nexec /usr/bin/yes\n")
+    (tmp_path / "rpmdb").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(rpm, "_EXPORT_BYTES_MAX", 1 << 20)
+    with pytest.raises(BundleError, match="it is too large"):
+        Rpm(Image(str(tmp_path / "root")))

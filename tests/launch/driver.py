@@ -43,7 +43,7 @@ if sys.argv[1] == "empty":
 become(int(sys.argv[2]))
 if os.path.isabs(sys.argv[3]):
     native.HELPER = os.fsencode(sys.argv[3])
-launcher = Launcher.fork(private=sys.argv[1] != "plain", native=sys.argv[3] != "python")
+launcher = Launcher.for_this_node(private=sys.argv[1] != "plain", native=sys.argv[3] != "python")
 assert bool(launcher.python_because) == (sys.argv[3] == "python"), launcher.python_because
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gproc.launch.cgroup import Cgroups, Group
+from gproc.launch.cgroup import Cgroups, Group, LeftGroups
 from gproc.launch.protocol import ProgramEnded
 from gproc.request.limits import Limits
 
@@ -166,7 +166,7 @@ def test_groups_that_a_killed_slave_has_left_go_with_the_next_job(apart: tuple[P
     sleeper = subprocess.Popen(["sleep", "1000"])
     (used / "sub" / "cgroup.procs").write_text(f"{sleeper.pid}")
     try:
-        cgroups.make(Limits(max_procs=5)).remove()
+        cgroups.make(Limits(max_procs=5), LeftGroups()).remove()
         assert [path.exists() for path in (old, young, used, foreign)] == [False, True, True, True]
     finally:
         sleeper.kill()
@@ -174,6 +174,23 @@ def test_groups_that_a_killed_slave_has_left_go_with_the_next_job(apart: tuple[P
         for path in (young, used, foreign):
             (path / "sub").rmdir()
             path.rmdir()
+
+
+def test_each_job_looked_at_all_groups_of_the_node(apart: tuple[Path, Cgroups]) -> None:
+    """It is meant to be done once a minute: with 500 jobs it read 500 groups 500 times."""
+    place, cgroups = apart
+    left, group = LeftGroups(), place / ("gproc-" + "d" * 16)
+    cgroups.make(Limits(max_procs=5), left).remove()
+    group.mkdir()
+    os.utime(group, (1, 1))
+    try:
+        cgroups.make(Limits(max_procs=5), left).remove()
+        assert group.exists()
+        cgroups.make(Limits(max_procs=5), LeftGroups()).remove()
+        assert not group.exists()
+    finally:
+        if group.exists():
+            group.rmdir()
 
 
 def test_memory_is_bounded(node: Any) -> None:

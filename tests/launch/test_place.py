@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from gproc.root import kernel
-from gproc.root.place import ENTRIES_MAX
+from gproc.root.place import ENTRIES_MAX, put_node_top
 from gproc.root.view import CopyTree, InPlace, MakeDirectory, Operation, OwnTop, Proc, Tmpfs, View
 from tests.launch.conftest import USER
 
@@ -258,3 +258,23 @@ def test_a_user_who_has_mounted_something_there_stops_no_job_of_others(node: Any
         os.close(server)
         subprocess.run(["umount", "-l", str(home / "theirs")], check=True)
     assert done.output.splitlines() == ["note", "both", "kept", "link", "mine", "note", "theirs"], done
+
+
+def test_a_root_directory_with_too_many_entries_was_copied_without_end_by_python(tmp_path: Path) -> None:
+    """The helper says that it has too many, and passes over what the job has there; Python did neither."""
+    (node := tmp_path / "node").mkdir()
+    (own := tmp_path / "own").mkdir()
+    for number in range(ENTRIES_MAX):
+        (node / str(number)).symlink_to("x")
+    (own / "5").symlink_to("own")
+    node_fd, own_fd = os.open(node, os.O_RDONLY), os.open(own, os.O_RDONLY)
+    try:
+        put_node_top(node_fd, own_fd, b"7")
+        assert len(os.listdir(own)) == ENTRIES_MAX
+        assert os.readlink(own / "5") == "own"
+        (node / "one more").symlink_to("x")
+        with pytest.raises(OSError, match="it has too many entries"):
+            put_node_top(node_fd, own_fd, b"")
+    finally:
+        os.close(node_fd)
+        os.close(own_fd)

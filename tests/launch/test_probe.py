@@ -19,7 +19,7 @@ SOURCE = str(Path(gproc.__file__).parents[1])
 ASK = """
 import msgspec, sys
 from gproc.launch.launcher import Launcher
-launcher = Launcher.fork(private=sys.argv[1] == "private")
+launcher = Launcher.for_this_node(private=sys.argv[1] == "private")
 print(msgspec.json.encode(launcher.abilities).decode())
 launcher.close()
 """

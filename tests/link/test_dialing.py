@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import sys
 import pytest
 
 from gproc.errors import LinkLost
-from gproc.link.dialing import _addresses
+from gproc.link.dialing import _addresses, _connect
 from tests.loop import run
 
 DIALLED = """
@@ -47,3 +49,33 @@ def test_what_another_node_calls_its_address_and_is_none_is_a_node_that_is_not_r
     """A rack master with such an address ended slaves that were to dial it, with a traceback."""
     with pytest.raises(LinkLost):
         run(_addresses(host, port))
+
+
+def test_a_dial_that_is_given_up_leaves_no_socket() -> None:
+    """CancelledError is no OSError, so the socket stayed open until the garbage was collected."""
+
+    async def given_up() -> tuple[list[str], list[str]]:
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+            port = server.getsockname()[1]
+            full = []
+            for _ in range(4):  # until the queue is full: the next one waits
+                full.append(client := socket.socket())
+                client.setblocking(False)
+                client.connect_ex(("127.0.0.1", port))
+            before = os.listdir("/proc/self/fd")
+            dialling = asyncio.create_task(_connect("127.0.0.1", port, lambda: None))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            dialling.cancel()
+            try:
+                await dialling
+            except asyncio.CancelledError as error:
+                held = error  # its traceback has the frame, and that the socket
+                after = os.listdir("/proc/self/fd")
+                assert held is error
+            for client in full:
+                client.close()
+        return before, after
+
+    before, after = run(given_up())
+    assert after == before

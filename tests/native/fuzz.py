@@ -38,9 +38,9 @@ SEED: Final = 1
 READ: Final = {
     "fuzz_plan": ("plan.c", "failure.c", "sys.c"),
     # Without sys.c: the fuzzer plays the kernel.
-    "fuzz_bootstrap": ("answer.c", "bits.c", "bootstrap.c", "failure.c", "fetch.c", "inflate.c", "number.c", "path.c",
-                       "prefixcode.c", "retention.c", "serve.c", "sha256.c", "shablocks.c", "shaprocessor.c",
-                       "supply.c", "tending.c", "tree.c", "unpack.c", "untar.c"),
+    "fuzz_bootstrap": ("answer.c", "bits.c", "bootstrap.c", "descriptors.c", "failure.c", "fetch.c", "inflate.c",
+                       "number.c", "path.c", "prefixcode.c", "retention.c", "serve.c", "sha256.c", "shablocks.c",
+                       "shaprocessor.c", "supply.c", "tending.c", "tree.c", "unpack.c", "untar.c"),
 }  # fmt: skip
 """Each fuzzer's sources, beside its own file."""
 

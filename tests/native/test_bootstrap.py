@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import struct
 import subprocess
 from pathlib import Path
 
@@ -11,6 +13,10 @@ import pytest
 
 from gproc import native
 from tests.native.bootstrap import FAILING, HANGING, NAME, READY, Bootstrap, header, runtime_of, started, stop
+from tests.refusing import CLOSE_RANGE, refusing
+
+F_OFD_SETLK = 37
+"""fcntl(2); Python 3.11 has no name for it."""
 
 pytestmark = pytest.mark.skipif(bool(native.why_missing()), reason="needs the static helper")
 
@@ -74,7 +80,7 @@ def test_a_front_end_that_goes_away_leaves_no_slave(helper: str, place: Path, st
 
 
 def test_helpers_stayed_for_ever(helper: str, place: Path, stopped: None) -> None:
-    """55 kB for each version: the one that starts a slave stays, one that runs, and if none does the last one."""
+    """Some 80 kB for each version: the one that starts a slave stays, one that runs, and if none does the last one."""
     content = Path(helper).read_bytes()
     for mark in range(6):
         path = place / f"helper-{mark:032x}"
@@ -97,3 +103,31 @@ def test_helpers_stayed_for_ever(helper: str, place: Path, stopped: None) -> Non
         (place / f"helper-{mark:032x}").chmod(0o700)
         os.utime(place / f"helper-{mark:032x}", (mark, mark))
     assert after(5) == [2, 5], "and the one that was used last, though others came later"
+
+
+def test_a_slave_on_an_older_kernel_lost_its_lock_when_it_began(
+    helper: str, place: Path, tmp_path: Path, stopped: None
+) -> None:
+    """Before Linux 5.9, which has close_range(2), a second slave was started beside it, and `gproc stop` found none."""
+    archive, older = runtime_of(READY), refusing(helper, tmp_path / "older", CLOSE_RANGE)
+    run = started(older, place, archive)
+    assert run.answer() == "ready joined"
+    run.end()
+    second = started(helper, place, archive)
+    word, _, pid = second.answer().partition(" ")
+    assert word == "found"
+    assert "40" not in os.listdir(f"/proc/{pid}/fd"), "what the front end's shell had open stays no longer either"
+    second.end()
+    assert stop(helper, place) == "stopped"
+    assert stop(helper, place) == "none"
+
+
+def test_a_lock_whose_holder_cannot_be_seen_counted_as_free(helper: str, place: Path, stopped: None) -> None:
+    """As one on another host with the same home, or in a namespace of its own: the front end got no answer."""
+    run = started(helper, place, runtime_of(FAILING))
+    assert run.answer() == f"ended {3 << 8}"
+    run.end()
+    with open(place / f"{NAME}.lock", "r+b") as lock:
+        fcntl.fcntl(lock, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        for said in (stop(helper, place), started(helper, place, runtime_of(READY), flags=1).answer()):
+            assert "a process that cannot be seen from here has it" in said

@@ -118,6 +118,25 @@ def test_a_log_has_begun_when_what_nodes_may_lack_already_is_on_the_disk(tmp_pat
     run(work())
 
 
+def test_a_job_that_had_ended_was_told_that_its_input_is_on_the_disk(tmp_path: Path) -> None:
+    """What was being written when it ended was passed on to its nodes."""
+
+    async def work() -> list[str]:
+        told: list[str] = []
+        keeper = RecordKeeper(str(tmp_path), Keeping())
+        log = JobInputLog(keeper, InputFiles(str(tmp_path / "input")), 7, KEPT, lambda: None)
+        log.add(blocks(1)[0], lambda: told.append("written"))
+        await asyncio.sleep(0)  # it is being written
+        writing = log._writing
+        assert writing is not None
+        log.close()
+        await writing
+        keeper.close()
+        return told
+
+    assert run(work()) == []
+
+
 def test_a_job_without_input_that_goes_on_leaves_no_file(tmp_path: Path) -> None:
     """An empty one stayed until the next master."""
     place = tmp_path / "input"

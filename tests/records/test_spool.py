@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -288,3 +289,51 @@ def test_a_job_that_writes_far_more_than_is_kept_does_not_fill_the_log(
         for number in range(300):
             files.write([Batch(3, 1000, [entry(number * 1000, 1000)], False)])
     assert len([line for line in caplog.messages if line.startswith("dropped ")]) == 1
+
+
+def test_a_stray_file_kept_the_master_from_starting(tmp_path: Path) -> None:
+    """Such as `lost+found`, or a copy that a person has made."""
+    files = SpoolFiles(str(tmp_path), SpoolBounds())
+    files.write([Batch(1, 7, [packed(SpoolEntry(0, STDOUT, 0, 1.0, b"said"))], ended=True)])
+    (tmp_path / "1" / "0.bak").write_bytes(b"x")
+    (tmp_path / "1" / "lost+found").mkdir()
+    (tmp_path / "2").write_bytes(b"x")
+    again = SpoolFiles(str(tmp_path), SpoolBounds())
+    again.open({1: 7, 2: 7})
+    reader = SpoolReader(str(tmp_path), 1)
+    assert [entry.data for entry in reader.read()] == [b"said"]
+    reader.close()
+
+
+def test_half_an_entry_that_could_not_be_cut_off_hid_all_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system that has become read-only for a while, or NFS that has lost its server."""
+    files = SpoolFiles(str(tmp_path), SpoolBounds())
+    write = os.write
+    written: list[int] = []
+
+    def batch(offset: int, data: bytes) -> Batch:
+        return Batch(1, 7, [packed(SpoolEntry(0, STDOUT, offset, 1.0, data))], ended=False)
+
+    def failing(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def half(handle: int, data: memoryview) -> int:
+        if written:
+            return failing()
+        written.append(write(handle, data[: len(data) // 2]))
+        return written[0]
+
+    files.write([batch(0, b"first")])
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "ftruncate", failing)
+        broken.setattr(os, "write", half)
+        files.write([batch(5, b"second")])
+    files.write([batch(11, b"third")])
+    reader, said = SpoolReader(str(tmp_path), 1), []
+    while found := reader.read():
+        said += [entry.data for entry in found if entry.data]
+    reader.close()
+    assert said == [b"first", b"third"]
+    assert reader.broken == ""

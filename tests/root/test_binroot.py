@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -91,3 +93,18 @@ def test_one_that_was_removed_is_made_again_for_the_next_job(tmp_path: Path) -> 
     with pytest.raises(LaunchError, match="may be written to by others"):
         held.hold()
     held.release()
+
+
+def test_a_directory_that_cannot_be_locked_left_a_traceback_and_a_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS whose server locks nothing."""
+
+    def unlocked(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(fcntl, "flock", unlocked)
+    with pytest.raises(LaunchError, match="No locks available"):
+        claim(os.fsencode(tmp_path / "xproc"))
+    assert os.listdir("/proc/self/fd") == before

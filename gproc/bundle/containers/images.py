@@ -29,7 +29,7 @@ from gproc.errors import BundleError
 from gproc.shown import reason_of, shown_text
 
 MEMBERS_MAX: Final = 1 << 16
-"""ImageFiles of an archive: a few for each layer of each image in it."""
+"""Files of an archive: a few for each layer of each image in it."""
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"

@@ -24,6 +24,9 @@ _OTHERS: Final = ("Packages.db", "Packages")
 
 _EXPORT_BYTES_MAX: Final = 1 << 30
 
+_SAID_BYTES_MAX: Final = 4096
+"""How much of rpmdb's words is told."""
+
 _MAGIC: Final = b"\x8e\xad\xe8\x01\0\0\0\0"
 _SIZES: Final = struct.Struct(">II")
 _ENTRY: Final = struct.Struct(">IIII")
@@ -176,16 +179,26 @@ def _of_sqlite(path: str) -> Iterator[bytes]:
 
 def _exported(place: str) -> Iterator[bytes]:
     import subprocess
+    import tempfile
 
     rpmdb = shutil.which("rpmdb")
     if rpmdb is None:
         raise BundleError(f"{place}: a database that only rpm itself can read, and there is no rpmdb in PATH")
     command = [rpmdb, "--exportdb", "--dbpath", os.path.abspath(place)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode or len(done.stdout) > _EXPORT_BYTES_MAX:
-        said = done.stderr.decode(errors="replace").strip() or "it is too large"
-        raise BundleError(f"{place}: rpm's database cannot be read: {said}")
-    yield from split(done.stdout)
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as process,
+    ):
+        assert process.stdout is not None
+        exported = process.stdout.read(_EXPORT_BYTES_MAX + 1)
+        if len(exported) > _EXPORT_BYTES_MAX:
+            process.kill()
+            raise BundleError(f"{place}: rpm's database cannot be read: it is too large")
+        if process.wait():
+            errors.seek(0)
+            said = errors.read(_SAID_BYTES_MAX).decode(errors="replace").strip() or "rpmdb gives no reason"
+            raise BundleError(f"{place}: rpm's database cannot be read: {said}")
+    yield from split(exported)
 
 
 def split(exported: bytes) -> Iterator[bytes]:
