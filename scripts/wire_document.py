@@ -115,7 +115,8 @@ A frame is the length of its payload (u32), its kind (u8), and the payload.
 | CONTROL | {frames.KIND_CONTROL} | one message, msgpack | {frames.MAX_CONTROL_BYTES:,} bytes |
 | STDIO | {frames.KIND_STDIO} | job u64, rank u32, stream u8, offset u64, bytes; no bytes: end of the stream | \
 {frames.MAX_STDIO_BYTES + frames.STDIO_HEADER_BYTES:,} bytes |
-| INPUT | {frames.KIND_INPUT} | job u64, offset u64, signature ({frames.SIGNATURE_BYTES}), bytes; no bytes: end of the stream | \
+| INPUT | {frames.KIND_INPUT} | job u64, offset u64, signature ({frames.SIGNATURE_BYTES}), bytes; \
+no bytes: end of the stream | \
 {frames.MAX_STDIO_BYTES + len(frames.input_frame(0, _NO_INPUT)) - frames.HEADER_BYTES:,} bytes |
 | CHUNK | {frames.KIND_CHUNK} | digest 32 bytes, length u32, offset u32, codec u8, bytes: a piece of a chunk | \
 {frames.PIECE_BYTES + len(frames.piece_head(_EMPTY)) - frames.HEADER_BYTES:,} bytes |

@@ -7,12 +7,13 @@ import os
 import threading
 from pathlib import Path
 
-from gproc.content.manifest import Directory, Manifest
+from gproc.content.manifest import Directory, Manifest, encode
 from gproc.request.spec import Caller, Request
 from gproc.root.abilities import Abilities
 from gproc.root.planner import Planner
 from gproc.root.view import View
 from gproc.store.partial import INLINE_ENTRIES, Owner
+from gproc.store.recent import ReadManifest, RecentManifests
 from gproc.store.root import Root
 from gproc.trust.signing import SESSION_BYTES
 from gproc.trust.ticket import Ticket
@@ -27,7 +28,8 @@ class WatchedRoot(Root):
         self.asked_by: set[int] = set()
         directories = tuple(Directory(b"/opt/%06d" % number, 0o755, 0, 0) for number in range(entries))
         manifest = Manifest(b"", b"", (), (), (), (0, 0), (Directory(b"/opt", 0o755, 0, 0), *directories))
-        super().__init__(bytes(at), manifest, os.fsencode(at), Owner(os.getuid(), os.getgid()))
+        read = ReadManifest(manifest, encode(manifest))
+        super().__init__(bytes(at), read, Owner(os.getuid(), os.getgid()), RecentManifests())
 
     @property
     def users(self) -> int:
