@@ -26,21 +26,6 @@ if TYPE_CHECKING:
 IN_MEMORY = "/dev/shm"
 
 
-class FullOs:
-    """As `os`, for a module that writes to a disk which may be full."""
-
-    def __init__(self, disk: Disk) -> None:
-        self._disk = disk
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
-
-    def write(self, handle: int, data: memoryview) -> int:
-        if self._disk.is_full and (len(data) < 2 or self._disk.random.random() < 0.5):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return os.write(handle, data[: len(data) // 2] if self._disk.is_full else data)
-
-
 class FullDatabase(JobDatabase):
     """The product's, on a disk which may be full."""
 
@@ -63,6 +48,14 @@ class Disk:
         self.boots = 1
         self.is_full = False
         self._thread: SimThread | None = None
+
+    def write_all(self, handle: int, data: bytes | memoryview) -> None:
+        """As `gproc.descriptors.write_all`, on a disk that takes a part, or nothing, if it is full."""
+        view = memoryview(data)
+        while view:
+            if self.is_full and (len(view) < 2 or self.random.random() < 0.5):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            view = view[os.write(handle, view[: len(view) // 2] if self.is_full else view) :]
 
     @property
     def boot(self) -> str:

@@ -28,7 +28,7 @@ import gproc.wire.merging
 from gproc.trust.signing import Signer
 from tests.simulator import programs
 from tests.simulator.clock import replaced, seldom_collected, virtual_time
-from tests.simulator.disk import FullDatabase, FullOs
+from tests.simulator.disk import FullDatabase
 from tests.simulator.front import SimJob
 from tests.simulator.nodes import Quiet
 from tests.simulator.signatures import cheap_signatures
@@ -69,11 +69,11 @@ def simulated(world: World) -> Iterator[World]:
     if world.disk is not None:
         patches += [
             replaced(gproc.records.keeper, "ThreadPoolExecutor", world.disk.new_thread),
-            replaced(gproc.records.spool, "os", FullOs(world.disk)),
+            replaced(gproc.records.spool, "write_all", world.disk.write_all),
         ]
     if world.disk is not None and world.switches.refuses:
         patches += [
-            replaced(gproc.records.inputs, "os", FullOs(world.disk)),
+            replaced(gproc.records.inputs, "write_all", world.disk.write_all),
             replaced(gproc.records.task_lists, "_write_all", world.disk.write_list),
             replaced(gproc.records.keeper, "JobDatabase", FullDatabase),
             replaced(FullDatabase, "disk", world.disk),
