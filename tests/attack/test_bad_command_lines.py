@@ -32,7 +32,7 @@ def test_a_missing_master_is_reported(target: Target, mode: tuple[str, ...]) -> 
     [
         (("e", "1-", "/bin/true"), 2, "node specification: "),
         (("e", "-f", "/no/such/file", "1", "/bin/true"), 125, "/no/such/file"),
-        (("s", "-locale=nowhere"), 125, "nowhere"),
+        (("s", "-locale=nowhere"), 2, "nowhere"),
         (("s", "-locale=kane"), 125, "kane"),
         (("m", "-binRoot=relative"), 2, "relative"),
         (("e", "1"), 2, ""),

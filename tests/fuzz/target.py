@@ -23,5 +23,8 @@ class OneFile:
     def content(self, _path: str, _max_bytes: int) -> bytes:
         return self._data
 
+    def glance(self, _path: str) -> None:
+        """No links."""
+
     def is_directory(self, path: str) -> bool:
         return path.count("/") < 6
