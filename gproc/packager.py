@@ -233,14 +233,16 @@ def _meant(request: PackRequest) -> Meant:
     says_more = len(request.command) > 1 or os.path.basename(request.program) in SAY_MORE
     named = files_named(request.environ, request.cwd) or directories_named(request.environ, request.cwd)
     if request.words and request.root == "/" and (says_more or named or may_be_text(request.standard_input)):
-        from gproc.bundle.command.words import meant
+        from gproc.bundle.command.words import meant as meant_by
 
         command = request.command or (request.program,)
-        found = meant(
+        found = meant_by(
             command, request.cwd, request.environ, request.standard_input, nodes_programs=request.nodes_programs
         )
-        return replace(found, programs=(*found.programs, *also), around=request.around)
-    return Meant((Ran(request.program), *also), around=request.around and request.root == "/")
+        meant = replace(found, programs=(*found.programs, *also), around=request.around)
+    else:
+        meant = Meant((Ran(request.program), *also), around=request.around and request.root == "/")
+    return replace(meant, series=series.of_outputs()) if meant.around else meant
 
 
 def _left(request: PackRequest, meant: Meant, taken: Sequence[bytes]) -> tuple[str, ...]:
@@ -322,7 +324,7 @@ def _question(
         around=meant.around,
         named=tuple(map(os.fsencode, meant.directories)),
         small=tuple(map(os.fsencode, meant.small)),
-        series=tuple(map(os.fsencode, series.of_outputs() if meant.around else ())),
+        series=tuple(map(os.fsencode, meant.series)),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Final
 from gproc.bundle.home import Home, Installation
 from gproc.bundle.image import Image
 from gproc.bundle.meaning import Ran
+from gproc.bundle.texts.patterns import names_of
 from gproc.content.paths import within
 
 _OMITTED: Final = re.compile(r"/(doc|docs|man|help|html|demos?|tests?|examples?|po|locale)$|\.(h|a|la|pod|R[dD])$")
@@ -133,8 +134,8 @@ def library_of(image: Image, path: str, real: str, home: str) -> Home | None:
     run = tuple(map(Ran, _RUN.get(name, ())))
     for pattern, places in _LIBRARIES:
         if pattern.fullmatch(name):
-            found = [_existing(image, place, prefix, home) for prefix in prefixes for place in places]
-            trees = dict.fromkeys(each for existing in found for each in existing)
+            found = [existing(image, place, prefix, home) for prefix in prefixes for place in places]
+            trees = dict.fromkeys(each for some in found for each in some)
             lent = tuple(_zones_in(image, _ZONES)) if name.startswith("php") else ()
             lent += (_MANPATH,) if name == "man" and image.is_file(_MANPATH) else ()
             directories = filter(image.is_directory, trees)
@@ -172,8 +173,11 @@ def _prefix(path: str) -> str:
     return prefix if prefix not in ("", "/") else "/usr"
 
 
-def _existing(image: Image, place: str, prefix: str, home: str) -> Iterator[str]:
-    """The directories and files that a place of the table means."""
+def existing(image: Image, place: str, prefix: str, home: str) -> Iterator[str]:
+    """The directories and files that a place means, in which `*` stands for any part of a name.
+
+    place: below `prefix`, below the home if it begins with `~/`, or absolute.
+    """
     if place.startswith("~/") and not home.startswith("/"):
         return
     found = [""] if place.startswith("/") else [home.rstrip("/")] if place.startswith("~/") else [prefix]
@@ -181,7 +185,7 @@ def _existing(image: Image, place: str, prefix: str, home: str) -> Iterator[str]
     for part in place.strip("/").split("/"):
         if "*" in part:
             found = [
-                f"{each}/{name}" for each in found for name in image.names(each) if fnmatch.fnmatchcase(name, part)
+                f"{each}/{name}" for each in found for name in names_of(image, each) if fnmatch.fnmatchcase(name, part)
             ]
         else:
             found = [f"{each}/{part}" for each in found]

@@ -29,6 +29,7 @@ class Meant(msgspec.Struct, frozen=True, array_like=True):
     directories: of the caller's, by their absolute paths, that relative words name, or in which the command works.
     small: directories in which the command reads a file that its words name.
     around: whether the caller's programs and scripts bring along the small directories in which they lie.
+    series: patterns of names (`bundle.series`) of which the command's output files are; () if nothing lies around.
     """
 
     programs: tuple[Ran, ...]
@@ -40,3 +41,4 @@ class Meant(msgspec.Struct, frozen=True, array_like=True):
     directories: tuple[str, ...] = ()
     around: bool = False
     small: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()

@@ -109,7 +109,7 @@ class _Packing:
         self._own = set(self._extras)
         self._with_data: set[str] = set()
         self._which = partial(which.found, image, surroundings)
-        self._around = Around(image, surroundings, meant.directories, meant.around, meant.small)
+        self._around = Around(image, surroundings, meant)
 
     def show(self, real: str) -> None:
         """A file or directory that was added is to be at its own path on the node too."""

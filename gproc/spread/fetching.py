@@ -288,7 +288,7 @@ class BundleFetcher:
             await asyncio.wait(before)
             self._begin_transfer(bundle)
         transfer = self._transfers[bundle]
-        await asyncio.get_running_loop().run_in_executor(None, self.store.look)
+        await asyncio.to_thread(self.store.look)
         self.store.take_in()
         encoded = self.store.manifest(bundle)
         if encoded is None:
@@ -312,7 +312,7 @@ class BundleFetcher:
             if partial.missing:
                 await self._fill(transfer, partial, helpers)
             if partial.is_large:
-                await asyncio.get_running_loop().run_in_executor(None, partial.finish)
+                await asyncio.to_thread(partial.finish)
             return await self._keep(partial, transfer.bundle)
         finally:
             self.store.abandon(partial)

@@ -43,6 +43,10 @@ class Owner(NamedTuple):
     uid: int
     gid: int
 
+    def of(self, entry: Directory | File) -> tuple[int, int]:
+        """The user and group to which root gives an entry: what was root's at home is root's here."""
+        return (0, 0) if entry.uid == 0 else self
+
 
 class PartialBundle:
     """The tree of one bundle for one owner, below `tree`, with `missing` chunks.
@@ -68,7 +72,7 @@ class PartialBundle:
         """Files that are another bundle's too: they have their owner, mode and time."""
         self._stamps: list[InodeStamp] | None = None
 
-    def lay_out(self, find: Callable[[Digest], bytes | None], named: NamesTwin = lambda _file, _place: False) -> None:
+    def lay_out(self, find: Callable[[Digest], bytes | None], named: NamesTwin | None = None) -> None:
         """Make directories, links and files, and fill them with the chunks that this machine has.
 
         A whole chunk of zeros is here already: it is a hole.
@@ -87,7 +91,7 @@ class PartialBundle:
                             make_directory(place)
                         case Symlink():
                             make_symlink(place, entry.target)
-                        case File() if self._is_named(place, entry, named):
+                        case File() if named is not None and self._is_named(place, entry, named):
                             pass
                         case File():
                             self._begin_file(place, entry, find, public)
@@ -170,7 +174,7 @@ class PartialBundle:
                         os.lchown(place, *self.owner)
                     continue
                 if privileged:
-                    os.lchown(place, *((0, 0) if entry.uid == 0 else self.owner))
+                    os.lchown(place, *self.owner.of(entry))
                 os.chmod(place, entry.mode)
                 if isinstance(entry, File):
                     os.utime(place, ns=(entry.mtime_ns, entry.mtime_ns))

@@ -53,10 +53,6 @@ class RecentManifests:
         self.keep(bundle, read)
         return read
 
-    def kept(self) -> tuple[ReadManifest, ...]:
-        with self._turn:
-            return tuple(self._read.values())
-
     def _drop(self, bundle: bytes) -> None:
         if (dropped := self._read.pop(bundle, None)) is not None:
             self._entries -= len(dropped.manifest.entries)

@@ -56,7 +56,7 @@ class Store:
         self.payer_of: Callable[[bytes], int | None] = lambda _: None
         """The uid of a job with this bundle; what is received counts for that user, else for its owner."""
         self._shelves = Shelves(self.place, (cap_bytes, cap_inodes), quota)
-        self.recent = RecentManifests()
+        self._recent = RecentManifests()
         self._roots: dict[tuple[bytes, Owner], Root] = {}
         self._chunks: dict[Digest, tuple[bytes, int, int]] = {}
         self._found: dict[bytes, Root] = {}
@@ -223,7 +223,7 @@ class Store:
 
     def root_around(self, path: bytes, owner: Owner) -> Root | None:
         """The root of this owner in which a file lies, if it is one that this process knows."""
-        name = path.removeprefix(self._place(b"", owner).rpartition(b"/")[0] + b"/").partition(b"/")[0]
+        name = path.removeprefix(self._shelves.place_of(b"")).partition(b"/")[0]
         bundle, _, of = name.partition(b"-")
         if of != b"%d-%d" % owner:
             return None
@@ -241,7 +241,7 @@ class Store:
         stamps = partial.finish()
         place = self._place(digest_of(partial.encoded), partial.owner)
         read = ReadManifest(partial.manifest, partial.encoded)
-        root = Root(place, read, partial.owner, self.recent, self._on_idle)
+        root = Root(place, read, partial.owner, self._recent, self._on_idle)
         try:
             fcntl.flock(partial.lock, fcntl.LOCK_SH)
             root.inode = os.fstat(partial.lock).st_ino
@@ -330,7 +330,7 @@ class Store:
             encoded = file.read()
         os.stat(place + b"/tree")
         read = ReadManifest(manifests.decode(encoded), encoded)
-        root = Root(place, read, Owner(int(uid), int(gid)), self.recent, self._on_idle)
+        root = Root(place, read, Owner(int(uid), int(gid)), self._recent, self._on_idle)
         if root.bundle.hex().encode() != bundle:
             raise StoreError("its manifest is of another bundle")
         root.inode = inode

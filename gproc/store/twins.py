@@ -91,7 +91,7 @@ class Twins:
         wanted = (file.size_bytes, file.mode, file.mtime_ns)
         if not stat.S_ISREG(found.st_mode) or (found.st_size, stat.S_IMODE(found.st_mode), found.st_mtime_ns) != wanted:
             return False
-        return os.geteuid() != 0 or (found.st_uid, found.st_gid) == ((0, 0) if file.uid == 0 else self._owner)
+        return os.geteuid() != 0 or (found.st_uid, found.st_gid) == self._owner.of(file)
 
 
 def lay_out(store: Indexed, partial: PartialBundle) -> None:

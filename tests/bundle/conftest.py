@@ -20,6 +20,7 @@ LOADER = "/lib64/ld-linux-x86-64.so.2"
 
 Compile = Callable[..., Path]
 Pack = Callable[..., Bundle]
+Packs = Callable[..., Bundle]
 
 
 def made(place: Path, files: Mapping[str, str]) -> None:
@@ -68,6 +69,26 @@ def packed(tmp_path: Path) -> Pack:
         given = {"cwd": str(tmp_path), "cache_dir": str(tmp_path / "cache"), **more}
         environ = {"PATH": "/usr/bin:/bin"} if environ is None else environ
         return pack(PackRequest(program=str(program), environ=environ, **given), explain=True)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A caller's home."""
+    path = tmp_path / "home" / "u"
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def packs(home: Path, tmp_path: Path) -> Packs:
+    """packs(cwd, "sh", "x.sh"): the bundle of a command."""
+
+    def make(cwd: Path, *command: str, **more: object) -> Bundle:
+        environ = {"PATH": "/usr/bin:/bin", "HOME": str(home)}
+        given = {"cache_dir": str(tmp_path / "cache" / "b"), "around": True, **more}
+        return pack(PackRequest(command[0], str(cwd), environ, command=command, **given))  # type: ignore[arg-type]
 
     return make
 

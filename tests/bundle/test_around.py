@@ -12,30 +12,8 @@ import pytest
 from gproc.bundle.entries import BundleEntries
 from gproc.disk.mounted import Mount
 from gproc.errors import BundleError
-from gproc.packager import Bundle, PackRequest, pack, read_chunk
-from tests.bundle.conftest import Compile, made, sent
-
-Packs = Callable[..., Bundle]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A caller's home."""
-    path = tmp_path / "home" / "u"
-    path.mkdir(parents=True)
-    return path
-
-
-@pytest.fixture
-def packs(home: Path, tmp_path: Path) -> Packs:
-    """packs(cwd, "sh", "x.sh"): the bundle of a command."""
-
-    def make(cwd: Path, *command: str, **more: object) -> Bundle:
-        environ = {"PATH": "/usr/bin:/bin", "HOME": str(home)}
-        given = {"cache_dir": str(tmp_path / "cache" / "b"), "around": True, **more}
-        return pack(PackRequest(command[0], str(cwd), environ, command=command, **given))  # type: ignore[arg-type]
-
-    return make
+from gproc.packager import read_chunk
+from tests.bundle.conftest import Compile, Packs, made, sent
 
 
 def test_a_program_that_makes_up_names_finds_what_lies_in_its_directory(packs: Packs, home: Path) -> None:
@@ -152,55 +130,6 @@ def test_a_program_of_another_system_that_a_text_names_stops_nothing(
         assert "project/other" in sent(packs(home / "project", *command, around=False), home)
 
 
-@pytest.mark.usefixtures("settled")
-def test_a_file_that_comes_later_goes_along_and_the_output_does_not(
-    packs: Packs, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`gproc e ./. ./x.sh > out` sent what it was writing, and packed anew each time."""
-    project = home / "project"
-    made(project, {"x.sh": "", "one": ""})
-    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "one"}
-    made(project, {"two": ""})
-    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "one", "two"}
-    with open(project / "out", "w") as output:
-        monkeypatch.setattr("gproc.descriptors.OUTPUTS", (output.fileno(), 10**6))
-        assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "one", "two"}
-        output.write("more")
-        output.flush()
-        assert not packs(project, "sh", "x.sh").reasons, "the cache has an answer"
-
-
-@pytest.mark.usefixtures("settled")
-def test_what_one_command_prints_to_a_file_goes_along_with_the_next(
-    packs: Packs, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After `gproc e . ./tool make > table`, `gproc e . ./tool show` did not find the table on the node."""
-    project = home / "project"
-    made(project, {"x.sh": ""})
-    with open(project / "table", "w") as output, monkeypatch.context() as patched:
-        patched.setattr("gproc.descriptors.OUTPUTS", (output.fileno(),))
-        assert sent(packs(project, "sh", "x.sh", "make"), project) == {"x.sh"}
-    assert sent(packs(project, "sh", "x.sh", "show"), project) == {"x.sh", "table"}
-
-
-@pytest.mark.usefixtures("settled")
-def test_a_loop_finds_its_data_when_its_outputs_have_become_many(
-    packs: Packs, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`for i in ...; do gproc e . ./x.sh > out.$i; done` failed from the 300th output on: nothing went along then."""
-    project = home / "project"
-    made(project, {"x.sh": "", "data": "", **{f"out.{number}": "" for number in range(300)}})
-    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh"}
-    for name, found in ("out.300", {"x.sh", "data"}), ("other", {"x.sh"}), ("out.301", {"x.sh", "data", "other"}):
-        with open(project / name, "w") as output, monkeypatch.context() as patched:
-            patched.setattr("gproc.descriptors.OUTPUTS", (output.fileno(),))
-            assert sent(packs(project, "sh", "x.sh"), project) == found
-    made(project, {f"in.{number}": "" for number in range(300)})
-    with open(project / "out.302", "w") as output, monkeypatch.context() as patched:
-        patched.setattr("gproc.descriptors.OUTPUTS", (output.fileno(),))
-        assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh"}, "too many of another kind"
-
-
 def test_settings_of_tools_go_along_and_what_may_hold_a_secret_stays(packs: Packs, home: Path) -> None:
     """clang-format, flake8 and R did not do there what they do here: their settings are hidden files of the project."""
     project = home / "project"
@@ -241,25 +170,6 @@ def test_libraries_of_what_lies_around_are_small_together(packs: Packs, compiled
     assert sent(packs(home / "project", "sh", "x.sh"), home) == {"project/x.sh", "project/tool"}
     asked = packs(home / "project", "sh", "x.sh", extra=("tool",))
     assert sent(asked, home) == {"project/x.sh", "project/tool", "lib/libf.so"}
-
-
-@pytest.mark.usefixtures("settled")
-def test_a_directory_that_was_too_large_goes_along_when_it_is_no_more(packs: Packs, home: Path) -> None:
-    """Whoever cleaned up after a command that had failed saw it fail again, by an answer of the cache."""
-    project = home / "project"
-    made(project, {"x.sh": "", "data": "", **{f"old{number}": "" for number in range(300)}})
-    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh"}
-    made(project, {"old300": ""})
-    assert not packs(project, "sh", "x.sh").reasons, "the cache has an answer: still too many"
-    for number in range(301):
-        (project / f"old{number}").unlink()
-    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "data"}
-    os.truncate(project / "data", (20 << 20) + 1)
-    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh"}
-    os.truncate(project / "data", 30 << 20)
-    assert not packs(project, "sh", "x.sh").reasons, "the cache has an answer: still too large"
-    os.truncate(project / "data", 1)
-    assert sent(packs(project, "sh", "x.sh"), project) == {"x.sh", "data"}
 
 
 def test_an_interpreter_in_a_directory_of_the_callers_brings_no_more_than_its_library(packs: Packs, home: Path) -> None:

@@ -145,17 +145,23 @@ def test_receivers_of_this_node_share_its_transfer_and_get_the_same_chunks(tmp_p
     run(work())
 
 
+async def begun(place: Path) -> tuple[Upstream, BundleFetcher, asyncio.Task[Root]]:
+    """A transfer whose manifest has come, and that waits for the chunks."""
+    upstream = Upstream(BLOBS)
+    upstream.silent = True
+    fetcher = fetcher_of(place, upstream)
+    making = asyncio.create_task(fetcher.root(BUNDLE, OWN))
+    await upstream.until_asked(BUNDLE)
+    upstream.answer(BUNDLE, (BUNDLE,))
+    await upstream.until_asked(CHUNKS[0])
+    return upstream, fetcher, making
+
+
 def test_a_chunk_that_comes_while_the_disk_is_asked_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its receiver was told that the chunk is not in its bundle, and the job there ended with 125: once in 5,000."""
 
     async def work() -> None:
-        upstream = Upstream(BLOBS)
-        upstream.silent = True
-        fetcher = fetcher_of(tmp_path, upstream)
-        making = asyncio.create_task(fetcher.root(BUNDLE, OWN))
-        await upstream.until_asked(BUNDLE)
-        upstream.answer(BUNDLE, (BUNDLE,))
-        await upstream.until_asked(CHUNKS[0])
+        upstream, fetcher, making = await begun(tmp_path)
 
         async def slow(self: Checks, bundle: bytes, owner: Owner) -> None:
             monkeypatch.undo()
@@ -171,13 +177,7 @@ def test_a_chunk_that_comes_while_the_disk_is_asked_is_there(tmp_path: Path, mon
 
 def test_a_chunk_is_passed_on_before_all_of_it_is_here(tmp_path: Path) -> None:
     async def work() -> None:
-        upstream = Upstream(BLOBS)
-        upstream.silent = True
-        fetcher = fetcher_of(tmp_path, upstream)
-        making = asyncio.create_task(fetcher.root(BUNDLE, OWN))
-        await upstream.until_asked(BUNDLE)
-        upstream.answer(BUNDLE, (BUNDLE,))
-        await upstream.until_asked(CHUNKS[0])
+        upstream, fetcher, making = await begun(tmp_path)
         stream = fetcher.stream(BUNDLE, CHUNKS[0], OWN)
         for piece in frames.pieces(CHUNKS[0], frames.CODEC_RAW, BLOBS[CHUNKS[0]]):
             fetcher.on_piece(upstream, piece)

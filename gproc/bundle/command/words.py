@@ -221,14 +221,13 @@ class _Reader:
     def _works_here(self, words: list[str], interpreter: str, names: bool) -> None:
         """A module or a script of a tool's own language that is given a file here opens others: `gnuplot plot.gp`."""
         relative = [self._absolute(word) for word in words[1:] if not word.startswith("/")]
-        is_module = interpreter == "python" and "-m" in words and any(each in self._files for each in relative)
-        if is_module or any(_TOOLS_SCRIPT.search(each) and each in self._files for each in relative):
+        given = [each for each in relative if each in self._files]
+        is_module = interpreter == "python" and "-m" in words
+        if (is_module and given) or any(map(_TOOLS_SCRIPT.search, given)):
             self._directories[self._cwd] = None
         name = os.path.basename(words[0])
-        runs_others = name in prefixes.PREFIXES or name in prefixes.SHELLS
-        told_all = name in defaults.TOLD_ALL or runs_others
-        reads = (names and not told_all) or (interpreter == "python" and "-m" in words)
-        if reads:
+        told_all = name in defaults.TOLD_ALL or name in prefixes.PREFIXES or name in prefixes.SHELLS
+        if is_module or (names and not told_all):
             self._small[self._cwd] = None
 
     def _numbered(self, path: str, word: str) -> None:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from gproc.bundle import set_id
 from gproc.bundle.image import Image
+from gproc.bundle.libraries import existing
 from gproc.bundle.linking.closure import Object
 from gproc.bundle.texts import patterns
 from gproc.content.paths import within
@@ -102,20 +103,11 @@ def _by_name(image: Image, path: str, real: str) -> Iterator[str]:
     names = {os.path.basename(each) for each in (path, real)}
     names |= {_VERSION.sub("", name) for name in names}
     for place in _PLACES:
-        for directory in _matching(image, match[1], place):
+        for directory in existing(image, place, match[1], ""):
             for entry in patterns.names_of(image, directory):
                 for name in names:
                     if name and entry.startswith(name) and _SAME_PROGRAM.fullmatch(entry[len(name) :]):
                         yield f"{directory}/{entry}"
-
-
-def _matching(image: Image, prefix: str, place: str) -> list[str]:
-    parent, _, last = place.rpartition("/")
-    if "*" not in last:
-        return [f"{prefix}/{place}"]
-    pattern = re.compile(last.replace("*", ".*"))
-    above = f"{prefix}/{parent}"
-    return [f"{above}/{name}" for name in patterns.names_of(image, above) if pattern.fullmatch(name)]
 
 
 def _named(image: Image, real: str, closure: Sequence[Object]) -> Iterator[str]:

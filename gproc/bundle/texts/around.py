@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from gproc import descriptors
-from gproc.bundle import series
 from gproc.bundle.command import prefixes
 from gproc.bundle.image import Image
+from gproc.bundle.meaning import Meant
 from gproc.bundle.surroundings import Surroundings
 from gproc.bundle.texts import patterns
 from gproc.bundle.texts.beside import is_code, is_of_distribution
@@ -68,23 +68,9 @@ class Near(NamedTuple):
 class Around:
     """The programs and scripts that a command runs, noted one by one, and what lies around them."""
 
-    def __init__(
-        self,
-        image: Image,
-        surroundings: Surroundings,
-        directories: Sequence[str],
-        counts: bool,
-        small: Sequence[str] = (),
-    ) -> None:
-        """directories: that the command names, or works in.  small: in which it reads a file.
-
-        counts: whether it goes along; else there is nothing around any program.
-        """
+    def __init__(self, image: Image, surroundings: Surroundings, meant: Meant) -> None:
         self._image = image
-        self._counts = counts
-        self._directories = directories
-        self._small = small
-        self._series = series.of_outputs() if counts else ()
+        self._meant = meant
         self._mentioned = Mentioned(image, surroundings)
         self._own: dict[str, os.stat_result] = {}
         """The caller's, by their real paths."""
@@ -98,7 +84,7 @@ class Around:
 
     def note(self, programs: Iterable[str]) -> None:
         """Interpreters do not count, wherever they lie: what belongs to them is known by rules."""
-        for path in programs if self._counts else ():
+        for path in programs if self._meant.around else ():
             walk = self._image.glance(path) if path else None
             if walk is None or is_of_distribution(walk.real) or prefixes.interpreter(os.path.basename(walk.real)):
                 continue
@@ -106,17 +92,18 @@ class Around:
 
     def note_text(self, code: str, named: Iterable[str]) -> None:
         """A text of the command, `sh -c 'cd run; ./x'`, that names files here opens others by made-up names."""
-        if _MAKES_NAMES.search(code) and self._counts and not self._works_here:
+        if _MAKES_NAMES.search(code) and self._meant.around and not self._works_here:
             self._works_here = any(within(path, self._mentioned.cwd) for path in named)
 
     def files(self) -> Iterator[Near]:
         """Outside the working directory data gives way: what a program writes there is to be kept."""
-        if not self._counts or not (self._works_here or self._directories or self._small or self._own):
+        meant = self._meant
+        if not meant.around or not (self._works_here or meant.directories or meant.small or self._own):
             return
         cwd = self._real(self._mentioned.cwd)
         here = [cwd] if cwd and self._may_go(cwd) else []
         roots = here if self._works_here or self._own else []
-        weak = set(self._small).difference(roots, self._directories)
+        weak = set(meant.small).difference(roots, meant.directories)
         outputs = descriptors.outputs()
         small: dict[str, bool] = {}
         for directory, program, status in self._looked_at(roots):
@@ -138,9 +125,9 @@ class Around:
         """Earlier outputs of a loop, `prog $i > out.$i`, go along as long as there is room for them."""
         bounds = (_WEAK_FILES_MAX, _WEAK_BYTES_MAX) if is_weak else (_FILES_MAX, _BYTES_MAX)
         found = patterns.all_of(self._image, directory, *bounds, _MADE)
-        if found is not None or not self._series:
+        if found is not None or not self._meant.series:
             return found
-        omitted = re.compile("|".join((_MADE.pattern, *self._series)))
+        omitted = re.compile("|".join((_MADE.pattern, *self._meant.series)))
         return patterns.all_of(self._image, directory, *bounds, omitted, _NAMES_MAX)
 
     def _looked_at(self, roots: list[str]) -> Iterator[tuple[str, str, os.stat_result]]:
@@ -149,7 +136,7 @@ class Around:
             for directory in (*roots, *_places(os.path.dirname(program))):
                 yield directory, program, status
         first = next(iter(self._own.values()), None)
-        for directory in (*roots, *self._directories, *self._small):
+        for directory in (*roots, *self._meant.directories, *self._meant.small):
             walk = self._image.glance(directory)
             if walk is not None and not self._mentioned.is_hidden(directory):
                 yield directory, "the command", first or walk.status
